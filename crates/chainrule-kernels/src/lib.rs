@@ -1,0 +1,2 @@
+//! chainrule-kernels
+pub mod alphabet;
