@@ -1,0 +1,187 @@
+//! Patches: the input elements under each kernel element for each result, as a matrix, a block at a time.
+//!
+//! Kernel and result are alike here: the input coordinate is `kernel·dilation + result·stride − padding`, so a block
+//! is written along whichever of the two has the longer rows.
+
+use crate::element::{Number, Stored};
+use crate::gemm::Matrix;
+use crate::scratch;
+use crate::view::numel;
+use std::ops::Range;
+
+/// One of the two index spaces: a leading dimension (channel or image) and up to three spatial ones.
+pub(super) struct Side {
+    lead_stride: isize,
+    /// Spatial sizes, filled up with leading ones.
+    sizes: [usize; 3],
+    /// How far one step goes in the dilated, padded input.
+    steps: [usize; 3],
+    each: usize,
+}
+
+impl Side {
+    pub(super) fn new(_lead: usize, lead_stride: isize, sizes: &[usize], steps: &[usize]) -> Side {
+        Side { lead_stride, sizes: three(sizes, 1), steps: three(steps, 1), each: numel(sizes) }
+    }
+
+    /// Offset of the leading coordinate, and the spatial coordinates times their steps.
+    fn decode(&self, index: usize) -> (isize, [isize; 3]) {
+        let (lead, mut rest) = (index / self.each, index % self.each);
+        let mut at = [0; 3];
+        for axis in (0..3).rev() {
+            at[axis] = (rest % self.sizes[axis] * self.steps[axis]) as isize;
+            rest /= self.sizes[axis];
+        }
+        (lead as isize * self.lead_stride, at)
+    }
+}
+
+fn three<T: Copy>(values: &[T], one: T) -> [T; 3] {
+    let mut all = [one; 3];
+    all[3 - values.len()..].copy_from_slice(values);
+    all
+}
+
+/// The patches of an input.
+pub(super) struct Patches<'a, T> {
+    source: &'a [T],
+    sizes: [usize; 3],
+    strides: [isize; 3],
+    pad: [isize; 3],
+    dilation: [usize; 3],
+    kernel: Side,
+    result: Side,
+}
+
+impl<'a, T: Stored> Patches<'a, T> {
+    pub(super) fn new(
+        source: &'a [T],
+        sizes: &[usize],
+        strides: &[isize],
+        pad: &[isize],
+        dilation: &[usize],
+        kernel: Side,
+        result: Side,
+    ) -> Self {
+        Patches {
+            source,
+            sizes: three(sizes, 1),
+            strides: three(strides, 0),
+            pad: three(pad, 0),
+            dilation: three(dilation, 1),
+            kernel,
+            result,
+        }
+    }
+
+    /// Writes the block of kernel elements `rows` and results `columns`, and says how it lies in `room`.
+    pub(super) fn fill(
+        &self,
+        origin: isize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        room: &mut [T::Number],
+    ) -> Matrix<T::Number> {
+        let (height, width) = (rows.len(), columns.len());
+        if self.kernel.sizes[2] > self.result.sizes[2] {
+            self.write(origin, &self.result, columns, &self.kernel, rows, room);
+            Matrix { data: room.as_ptr(), row: 1, column: height as isize }
+        } else {
+            self.write(origin, &self.kernel, rows, &self.result, columns, room);
+            Matrix { data: room.as_ptr(), row: width as isize, column: 1 }
+        }
+    }
+
+    /// Writes a line of `inner` indices for each `outer` index.
+    fn write(
+        &self,
+        origin: isize,
+        outer: &Side,
+        lines: Range<usize>,
+        inner: &Side,
+        range: Range<usize>,
+        room: &mut [T::Number],
+    ) {
+        let width = range.len();
+        let row = inner.sizes[2];
+        // The runs of the inner range, decoded once: start in the line, length, offset, coordinates.
+        let most = width / row + 2;
+        scratch::with::<i64, _>(most * 6, |runs| {
+            let (runs, _) = runs.as_chunks_mut::<6>();
+            let mut count = 0;
+            let mut at = range.start;
+            while at < range.end {
+                let len = (row - at % row).min(range.end - at);
+                let (offset, [z, y, x]) = inner.decode(at);
+                runs[count] = [(at - range.start) as i64, len as i64, offset as i64, z as i64, y as i64, x as i64];
+                count += 1;
+                at += len;
+            }
+            let step = inner.steps[2] as isize;
+            for (line, out) in lines.zip(room.chunks_exact_mut(width)) {
+                let (offset, [z, y, x]) = outer.decode(line);
+                let base = origin + offset;
+                for &[start, len, offset, rz, ry, rx] in &runs[..count] {
+                    let out = &mut out[start as usize..][..len as usize];
+                    let at_z = self.place(0, z + rz as isize);
+                    let at_y = self.place(1, y + ry as isize);
+                    match (at_z, at_y) {
+                        (Some(z), Some(y)) => self.run(base + offset as isize + z + y, x + rx as isize, step, out),
+                        _ => out.fill(T::Number::ZERO),
+                    }
+                }
+            }
+        });
+    }
+
+    /// Offset in memory of a coordinate of the dilated, padded input, if an element lies there.
+    #[inline(always)]
+    fn place(&self, axis: usize, coordinate: isize) -> Option<isize> {
+        let at = coordinate - self.pad[axis];
+        let dilation = self.dilation[axis] as isize;
+        if dilation == 1 {
+            return (at >= 0 && at < self.sizes[axis] as isize).then(|| at * self.strides[axis]);
+        }
+        (at >= 0 && at % dilation == 0 && at / dilation < self.sizes[axis] as isize)
+            .then(|| at / dilation * self.strides[axis])
+    }
+
+    /// One run along the last axis, from `coordinate` in steps of `step`.
+    #[inline(always)]
+    fn run(&self, base: isize, coordinate: isize, step: isize, out: &mut [T::Number]) {
+        let first = coordinate - self.pad[2];
+        let dilation = self.dilation[2] as isize;
+        let size = self.sizes[2] as isize;
+        let count = out.len() as isize;
+        if dilation > 1 {
+            for (i, o) in out.iter_mut().enumerate() {
+                let at = first + i as isize * step;
+                *o = match at >= 0 && at % dilation == 0 && at / dilation < size {
+                    true => self.source[(base + at / dilation * self.strides[2]) as usize].load(),
+                    false => T::Number::ZERO,
+                };
+            }
+            return;
+        }
+        // Those with 0 ≤ first + i·step < size.
+        let low = if first >= 0 { 0 } else { ((-first + step - 1) / step).min(count) };
+        let high = if first >= size { low } else { ((size - 1 - first) / step + 1).clamp(low, count) };
+        let (low, high) = (low as usize, high as usize);
+        out[..low].fill(T::Number::ZERO);
+        out[high..].fill(T::Number::ZERO);
+        if low == high {
+            return;
+        }
+        let by = step * self.strides[2];
+        let from = base + (first + low as isize * step) * self.strides[2];
+        let out = &mut out[low..high];
+        if by == 1 {
+            let from = &self.source[from as usize..][..out.len()];
+            out.iter_mut().zip(from).for_each(|(o, x)| *o = x.load());
+        } else {
+            for (i, o) in out.iter_mut().enumerate() {
+                *o = self.source[(from + i as isize * by) as usize].load();
+            }
+        }
+    }
+}

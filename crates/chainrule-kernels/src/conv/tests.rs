@@ -1,0 +1,78 @@
+//! Convolution against a naive loop.
+
+use super::*;
+use crate::testing::*;
+
+fn naive(spec: &ConvSpec, lhs: &Value, rhs: &Value) -> Vec<f64> {
+    let (x, w) = (lhs.shape(), rhs.shape());
+    let d = x.len() - 2;
+    let sizes = spec.output_sizes(&x[2..], &w[2..]);
+    let channels = w[0] / spec.groups;
+    let out_shape = [&[x[0], w[0]], &sizes[..]].concat();
+    let taps = indices(&w[1..]);
+    indices(&out_shape)
+        .iter()
+        .map(|o| {
+            let group = o[1] / channels;
+            let mut sum = 0.0;
+            'tap: for tap in &taps {
+                let mut at = vec![o[0], group * w[1] + tap[0]];
+                for i in 0..d {
+                    let to = (o[2 + i] * spec.stride[i] + tap[1 + i] * spec.rhs_dilation[i]) as isize - spec.pad_low[i];
+                    let by = spec.lhs_dilation[i] as isize;
+                    if to < 0 || to % by != 0 || to / by >= x[2 + i] as isize {
+                        continue 'tap;
+                    }
+                    at.push((to / by) as usize);
+                }
+                sum += lhs.at(&at) * rhs.at(&[&[o[1]], &tap[..]].concat());
+            }
+            sum
+        })
+        .collect()
+}
+
+fn check(spec: &ConvSpec, lhs: &Value, rhs: &Value) {
+    let expected = naive(spec, lhs, rhs);
+    let got = on_pools(lhs.dtype, expected.len(), |pool, out| conv(pool, spec, lhs.view(), rhs.view(), out));
+    let what = format!("{spec:?} {:?} {:?}", lhs.layout, rhs.layout);
+    assert_close(&got, &expected, lhs.dtype, (numel(&rhs.shape()[1..]) as f64).sqrt() * 8.0, &what);
+}
+
+#[test]
+fn any_specification() {
+    let mut rng = Rng(12);
+    for round in 0..300 {
+        let dtype = DType::ALL[round % 6];
+        let d = 1 + rng.below(3);
+        let groups = 1 + rng.below(3);
+        let (ci, co, n) = (1 + rng.below(3), 1 + rng.below(3), 1 + rng.below(3));
+        let sizes = rng.shape(d, 8);
+        let kernel: Vec<usize> = (0..d).map(|_| 1 + rng.below(4)).collect();
+        let mut up = |n: usize| (0..d).map(|_| 1 + rng.below(n)).collect::<Vec<usize>>();
+        let (stride, lhs_dilation, rhs_dilation) = (up(3), up(2), up(2));
+        let mut pads = || (0..d).map(|_| rng.below(5) as isize - 1).collect::<Vec<isize>>();
+        let spec = ConvSpec { stride, pad_low: pads(), pad_high: pads(), lhs_dilation, rhs_dilation, groups };
+        let lhs = Value::random(&mut rng, dtype, &[&[n, groups * ci], &sizes[..]].concat());
+        let rhs = Value::random(&mut rng, dtype, &[&[groups * co, ci], &kernel[..]].concat());
+        check(&spec, &lhs, &rhs);
+    }
+}
+
+#[test]
+fn the_three_uses_of_a_layer() {
+    let mut rng = Rng(13);
+    let mut spec = ConvSpec { pad_low: vec![1, 1], pad_high: vec![1, 1], ..ConvSpec::plain(2) };
+    let x = Value::random(&mut rng, DType::F32, &[5, 8, 20, 20]);
+    check(&spec, &x, &Value::random(&mut rng, DType::F32, &[12, 8, 3, 3]));
+    // Weight gradient: a kernel as large as the map, a result of 3×3, and a long sum.
+    let x = Value::random(&mut rng, DType::F32, &[8, 24, 20, 20]);
+    check(&spec, &x, &Value::random(&mut rng, DType::F32, &[12, 24, 20, 20]));
+    spec.rhs_dilation = vec![2, 2];
+    spec.pad_high = vec![0, 0];
+    check(&spec, &x, &Value::random(&mut rng, DType::F32, &[12, 24, 10, 10]));
+    // Depthwise.
+    let spec = ConvSpec { groups: 8, ..ConvSpec::plain(2) };
+    let x = Value::random(&mut rng, DType::F32, &[3, 8, 30, 30]);
+    check(&spec, &x, &Value::random(&mut rng, DType::F32, &[8, 1, 3, 3]));
+}

@@ -1,0 +1,51 @@
+//! Products against a naive loop.
+
+use super::*;
+use crate::testing::*;
+
+fn check(dtype: DType, lhs: &Value, rhs: &Value) {
+    let (a, b) = (lhs.shape(), rhs.shape());
+    let rank = a.len();
+    let (m, k, n) = (a[rank - 2], a[rank - 1], b[rank - 1]);
+    let mut expected = vec![];
+    for lead in indices(&a[..rank - 2]) {
+        for i in 0..m {
+            for j in 0..n {
+                let term = |p| lhs.at(&[&lead[..], &[i, p]].concat()) * rhs.at(&[&lead[..], &[p, j]].concat());
+                expected.push((0..k).map(term).sum::<f64>());
+            }
+        }
+    }
+    let expected: Vec<f64> =
+        expected.into_iter().map(|x| if dtype == DType::U8 { x.rem_euclid(256.0) } else { x }).collect();
+    let got = on_pools(dtype, expected.len(), |pool, out| matmul(pool, lhs.view(), rhs.view(), out));
+    let what = format!("{:?} × {:?}", lhs.layout, rhs.layout);
+    assert_close(&got, &expected, dtype, (k as f64).sqrt() * 8.0, &what);
+}
+
+#[test]
+fn any_layouts() {
+    let mut rng = Rng(10);
+    for round in 0..400 {
+        let dtype = DType::ALL[round % 7];
+        let rank = rng.below(3);
+        let lead = rng.shape(rank, 3);
+        let most = if round % 4 == 0 { 40 } else { 8 };
+        let size = rng.shape(3, most);
+        let lhs = Value::random(&mut rng, dtype, &[&lead[..], &[size[0], size[1]]].concat());
+        let rhs = Value::random(&mut rng, dtype, &[&lead[..], &[size[1], size[2]]].concat());
+        check(dtype, &lhs, &rhs);
+    }
+}
+
+#[test]
+fn blocks_and_tails() {
+    let mut rng = Rng(11);
+    for [m, k, n] in [[257, 129, 300], [1, 3000, 1500], [3000, 1500, 1], [5, 200_000, 3], [700, 3, 900]] {
+        for dtype in [DType::F32, DType::F64] {
+            let lhs = Value::random(&mut rng, dtype, &[m, k]);
+            let rhs = Value::random(&mut rng, dtype, &[k, n]);
+            check(dtype, &lhs, &rhs);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Reductions over axes: sum, product, largest and smallest.
+//!
+//! Sums go pairwise over blocks, so that the error grows like the logarithm of the length; bf16 and f16 are summed in
+//! f32. Long reductions with few results are cut at fixed places and joined in order.
+
+use crate::alphabet::{DType, Reduction};
+use crate::element::{Number, Stored, by_dtype};
+use crate::pool::{Pool, fill_tiles};
+use crate::scratch;
+use crate::simd::{Arch, Loop, dispatch};
+use crate::view::{View, ViewMut};
+use crate::walk::{Walk, with_range};
+use smallvec::SmallVec;
+
+/// Elements that are summed without further splitting.
+const LEAF: usize = 1024;
+/// Elements of a long reduction that one tile takes.
+const PART: usize = 1 << 16;
+/// Columns that are summed side by side.
+const COLUMNS: usize = 256;
+/// Rows that are added one after another before pairing.
+const ROWS: usize = 32;
+
+/// Reduces `view` over `axes`; the kept axes stay in order. `out` has the view's dtype.
+/// Sums and products of bools are refused; their largest is "any" and their smallest "all".
+pub fn reduce(pool: &Pool, reduction: Reduction, view: View, axes: &[usize], out: ViewMut) {
+    let rank = view.layout.rank();
+    assert!(axes.iter().all(|&axis| axis < rank), "reduce: axes {axes:?} of a value with {rank} dimensions");
+    let bool_sum = view.dtype == DType::Bool && matches!(reduction, Reduction::Sum | Reduction::Prod);
+    assert!(!bool_sum, "reduce: {} of bools", reduction.name());
+    if view.dtype == DType::Bool {
+        return reduce_bool(pool, reduction, view, axes, out);
+    }
+    by_dtype!(view.dtype, T => match reduction {
+        Reduction::Sum => run::<T, Sum>(pool, view, axes, out),
+        Reduction::Prod => run::<T, Prod>(pool, view, axes, out),
+        Reduction::Max => run::<T, Max>(pool, view, axes, out),
+        Reduction::Min => run::<T, Min>(pool, view, axes, out),
+    })
+}
+
+/// Bools reduce as bytes, but over nothing their largest is 0 and their smallest 1.
+fn reduce_bool(pool: &Pool, reduction: Reduction, view: View, axes: &[usize], out: ViewMut) {
+    let data = &mut *out.data;
+    match reduction {
+        Reduction::Max => run::<u8, Max>(pool, view, axes, ViewMut { data, dtype: out.dtype }),
+        _ => run::<u8, Min>(pool, view, axes, ViewMut { data, dtype: out.dtype }),
+    }
+    out.data.iter_mut().for_each(|b| *b = (*b != 0) as u8);
+}
+
+/// A way to join numbers.
+trait Join: Send + Sync + 'static {
+    fn identity<N: Number>() -> N;
+    fn join<N: Number>(a: N, b: N) -> N;
+}
+macro_rules! join {
+    ($($name:ident, $identity:ident, $join:ident;)*) => { $(
+        struct $name;
+        impl Join for $name {
+            #[inline(always)]
+            fn identity<N: Number>() -> N { N::$identity }
+            #[inline(always)]
+            fn join<N: Number>(a: N, b: N) -> N { a.$join(b) }
+        }
+    )* };
+}
+join! {
+    Sum, ZERO, add;
+    Prod, ONE, mul;
+    Max, LEAST, larger;
+    Min, MOST, smaller;
+}
+
+fn run<T: Stored, J: Join>(pool: &Pool, view: View, axes: &[usize], out: ViewMut) {
+    let source: &[T] = view.elements();
+    let split = |reduced: bool| -> SmallVec<[usize; 6]> {
+        (0..view.layout.rank()).filter(|axis| axes.contains(axis) == reduced).collect()
+    };
+    let kept = Walk::new(&view.layout.permuted(&split(false)));
+    let mut over = Walk::new(&view.layout.permuted(&split(true)));
+    over.offset = 0;
+    let out: &mut [T] = out.elements(view.dtype, kept.numel);
+    if out.is_empty() {
+        return;
+    }
+    if over.numel == 0 {
+        return out.fill(T::store(J::identity()));
+    }
+    let last = |walk: &Walk| walk.dims[walk.dims.len() - 1];
+    let (columns, step) = last(&kept);
+    if step == 1 && columns > 1 && last(&over).1 != 1 {
+        columnwise::<T, J>(pool, source, &kept, &over, out);
+    } else if kept.numel < 16 && over.numel > PART {
+        // Few results: cut each reduction at fixed places.
+        let parts = over.numel.div_ceil(PART);
+        scratch::with::<T::Number, _>(parts, |partial| {
+            for (i, out) in out.iter_mut().enumerate() {
+                let walk = Walk { offset: kept.position(i), ..over.clone() };
+                fill_tiles(pool, partial, 1, 1, |part, partial| {
+                    let start = part * PART;
+                    partial[0] = dispatch(Range::<T, J>::new(source, &walk, start, PART.min(walk.numel - start)));
+                });
+                *out = T::store(pairwise::<T::Number, J>(partial));
+            }
+        });
+    } else {
+        let rows = (PART / over.numel).max(1);
+        fill_tiles(pool, out, 1, rows, |start, out| {
+            let mut walk = over.clone();
+            for (i, out) in out.iter_mut().enumerate() {
+                walk.offset = kept.position(start + i);
+                *out = T::store(dispatch(Range::<T, J>::new(source, &walk, 0, walk.numel)));
+            }
+        });
+    }
+}
+
+/// Joins a few numbers in halves.
+fn pairwise<N: Number, J: Join>(values: &[N]) -> N {
+    match values {
+        [] => J::identity(),
+        [x] => *x,
+        _ => {
+            let (a, b) = values.split_at(values.len() / 2);
+            J::join(pairwise::<N, J>(a), pairwise::<N, J>(b))
+        }
+    }
+}
+
+/// The reduction of a flat range of a walk.
+struct Range<'a, T, J> {
+    source: &'a [T],
+    walk: &'a Walk,
+    start: usize,
+    len: usize,
+    join: std::marker::PhantomData<J>,
+}
+
+impl<'a, T: Stored, J: Join> Range<'a, T, J> {
+    fn new(source: &'a [T], walk: &'a Walk, start: usize, len: usize) -> Self {
+        Range { source, walk, start, len, join: std::marker::PhantomData }
+    }
+}
+
+impl<T: Stored, J: Join> Loop for Range<'_, T, J> {
+    type Output = T::Number;
+    #[inline(always)]
+    fn run<A: Arch>(self) -> T::Number {
+        let mut room = [T::default(); LEAF];
+        // Partial results of ever longer stretches, joined as a binary counter carries.
+        let mut stack = [J::identity(); 48];
+        let mut depth = 0;
+        let leaves = self.len.div_ceil(LEAF);
+        for leaf in 0..leaves {
+            let start = self.start + leaf * LEAF;
+            let len = LEAF.min(self.start + self.len - start);
+            // SAFETY: the view was checked against its slice, and the range lies in it.
+            let mut value = unsafe { with_range(self.walk, self.source, start, len, &mut room, leaf_of::<T, J>) };
+            let mut carry = leaf;
+            while carry & 1 == 1 {
+                depth -= 1;
+                value = J::join(stack[depth], value);
+                carry >>= 1;
+            }
+            stack[depth] = value;
+            depth += 1;
+        }
+        let mut total = stack[depth - 1];
+        for &value in stack[..depth - 1].iter().rev() {
+            total = J::join(value, total);
+        }
+        total
+    }
+}
+
+/// The reduction of a short slice: sixty-four lanes, joined in halves.
+#[inline(always)]
+fn leaf_of<T: Stored, J: Join>(values: &[T]) -> T::Number {
+    const LANES: usize = 64;
+    let mut lanes = [J::identity::<T::Number>(); LANES];
+    let mut blocks = values.chunks_exact(LANES);
+    for block in &mut blocks {
+        for i in 0..LANES {
+            lanes[i] = J::join(lanes[i], block[i].load());
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(blocks.remainder()) {
+        *lane = J::join(*lane, x.load());
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = J::join(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Reduction where the kept elements lie side by side: whole stretches of columns at a time.
+fn columnwise<T: Stored, J: Join>(pool: &Pool, source: &[T], kept: &Walk, over: &Walk, out: &mut [T]) {
+    let columns = kept.dims[kept.dims.len() - 1].0;
+    let stretches = columns.div_ceil(COLUMNS);
+    let lines = kept.numel / columns;
+    // Few columns and many rows: cut the rows too.
+    let few = lines * stretches < 16;
+    let parts = if few { over.numel.div_ceil(PART / columns.min(COLUMNS)) } else { 1 };
+    let rows = over.numel.div_ceil(parts);
+    scratch::with::<T::Number, _>(parts * kept.numel, |partial| {
+        let shared = crate::pool::Shared::new(partial);
+        let grain = (PART / (COLUMNS * rows).max(1)).max(1);
+        crate::pool::in_tiles(pool, parts * lines * stretches, grain, |first, count| {
+            for task in first..first + count {
+                let (part, rest) = (task / (lines * stretches), task % (lines * stretches));
+                let (line, stretch) = (rest / stretches, rest % stretches);
+                let column = line * columns + stretch * COLUMNS;
+                let width = COLUMNS.min(columns - stretch * COLUMNS);
+                // SAFETY: each task has its own stretch of its own part.
+                let sums = unsafe { shared.slice(part * kept.numel + column, width) };
+                let walk = Walk { offset: kept.position(column), ..over.clone() };
+                let rows = (part * rows).min(over.numel)..((part + 1) * rows).min(over.numel);
+                dispatch(Stretch::<T, J> { source, walk: &walk, rows, sums, join: std::marker::PhantomData });
+            }
+        });
+        fill_tiles(pool, out, 1, 1 << 14, |start, out| {
+            // Parts are joined as a tournament: neighbours, then winners.
+            let mut gap = 1;
+            while gap < parts {
+                for part in (0..parts - gap).step_by(2 * gap) {
+                    let at = |part| part * kept.numel + start;
+                    // SAFETY: all tasks are done; tiles touch their own columns.
+                    let (a, b) =
+                        unsafe { (shared.slice(at(part), out.len()), shared.slice(at(part + gap), out.len())) };
+                    a.iter_mut().zip(b).for_each(|(a, b)| *a = J::join(*a, *b));
+                }
+                gap *= 2;
+            }
+            // SAFETY: as above.
+            let first = unsafe { shared.slice(start, out.len()) };
+            out.iter_mut().zip(first).for_each(|(o, x)| *o = T::store(*x));
+        });
+    });
+}
+
+/// Some rows of a stretch of columns.
+struct Stretch<'a, T: Stored, J> {
+    source: &'a [T],
+    walk: &'a Walk,
+    rows: std::ops::Range<usize>,
+    sums: &'a mut [T::Number],
+    join: std::marker::PhantomData<J>,
+}
+
+impl<T: Stored, J: Join> Loop for Stretch<'_, T, J> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let width = self.sums.len();
+        let mut stack = [[J::identity::<T::Number>(); COLUMNS]; 2];
+        // Two levels of blocks below the running total: rows into a block, blocks into a block of blocks.
+        self.sums.fill(J::identity());
+        let [inner, outer] = &mut stack;
+        let (mut in_inner, mut in_outer) = (0, 0);
+        let base = self.source.as_ptr();
+        let left = self.rows.len();
+        self.walk.runs(self.rows.start, left, |mut position, step, count| {
+            for _ in 0..count {
+                // SAFETY: the layout was checked; the columns lie side by side.
+                let row = unsafe { std::slice::from_raw_parts(base.offset(position), width) };
+                position += step;
+                for (sum, x) in inner[..width].iter_mut().zip(row) {
+                    *sum = J::join(*sum, x.load());
+                }
+                in_inner += 1;
+                if in_inner == ROWS {
+                    fold::<_, J>(&mut outer[..width], &mut inner[..width]);
+                    (in_inner, in_outer) = (0, in_outer + 1);
+                    if in_outer == ROWS {
+                        fold::<_, J>(self.sums, &mut outer[..width]);
+                        in_outer = 0;
+                    }
+                }
+            }
+        });
+        fold::<_, J>(&mut outer[..width], &mut inner[..width]);
+        fold::<_, J>(self.sums, &mut outer[..width]);
+    }
+}
+
+/// Joins `from` into `into`, and makes it new.
+#[inline(always)]
+fn fold<N: Number, J: Join>(into: &mut [N], from: &mut [N]) {
+    for (a, b) in into.iter_mut().zip(from) {
+        *a = J::join(*a, *b);
+        *b = J::identity();
+    }
+}
+
+#[cfg(test)]
+mod tests;

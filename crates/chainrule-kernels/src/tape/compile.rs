@@ -1,0 +1,314 @@
+//! From instructions to steps: infers and checks dtypes, then gives each value a slot by liveness. Linear time.
+
+use super::loops;
+use super::{Constant, Instruction, Output, Step, Tape};
+use crate::alphabet::{Binary, DType, Unary};
+use crate::simd::{Level, level};
+use std::collections::HashMap;
+
+/// Where a value is found while the tape runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Input(u32),
+    Constant(u32),
+    /// Width class (0: 8 bytes, 1: 4, 2: 1) and index within it.
+    Register(u8, u32),
+    Output(u32),
+}
+
+const WIDTHS: [u8; 3] = [8, 4, 1];
+
+/// The dtype that a register of a logical dtype is stored as.
+pub(super) fn stored(dtype: DType) -> DType {
+    match dtype {
+        DType::BF16 | DType::F16 => DType::F32,
+        other => other,
+    }
+}
+
+fn class(dtype: DType) -> u8 {
+    match stored(dtype).size() {
+        8 => 0,
+        4 => 1,
+        _ => 2,
+    }
+}
+
+impl Tape {
+    /// Checks and compiles a list of instructions. `outputs` names a register for each output; the output's dtype is
+    /// the register's. An error names the instruction and what is wrong with it.
+    pub fn new(inputs: &[DType], instructions: Vec<Instruction>, outputs: &[usize]) -> Result<Tape, String> {
+        Tape::at_level(level(), inputs, &instructions, outputs)
+    }
+
+    /// As `new`, for a chosen instruction set.
+    pub(super) fn at_level(
+        level: Level,
+        inputs: &[DType],
+        instructions: &[Instruction],
+        outputs: &[usize],
+    ) -> Result<Tape, String> {
+        let dtypes = infer(inputs, instructions)?;
+        if let Some(&wrong) = outputs.iter().find(|&&register| register >= instructions.len()) {
+            return Err(format!("output register {wrong} does not exist: there are {}", instructions.len()));
+        }
+        Ok(Compiler::new(level, inputs, instructions, outputs, dtypes).run(outputs))
+    }
+}
+
+/// Operands of an instruction.
+fn operands(instruction: &Instruction) -> [Option<usize>; 3] {
+    match *instruction {
+        Instruction::Load { .. } | Instruction::Constant { .. } => [None; 3],
+        Instruction::Unary(_, a) | Instruction::Cast(_, a) => [Some(a), None, None],
+        Instruction::Binary(_, a, b) | Instruction::Compare(_, a, b) => [Some(a), Some(b), None],
+        Instruction::Select(a, b, c) => [Some(a), Some(b), Some(c)],
+    }
+}
+
+/// The dtype of each register.
+fn infer(inputs: &[DType], instructions: &[Instruction]) -> Result<Vec<DType>, String> {
+    let mut dtypes: Vec<DType> = Vec::with_capacity(instructions.len());
+    for (i, instruction) in instructions.iter().enumerate() {
+        for operand in operands(instruction).into_iter().flatten() {
+            if operand >= i {
+                return Err(format!("instruction {i} reads register {operand}, which is not yet written"));
+            }
+        }
+        let same = |a: usize, b: usize| match dtypes[a] == dtypes[b] {
+            true => Ok(dtypes[a]),
+            false => Err(format!("instruction {i} mixes {} and {}", dtypes[a], dtypes[b])),
+        };
+        let dtype = match *instruction {
+            Instruction::Load { input } => {
+                *inputs.get(input).ok_or_else(|| format!("instruction {i} loads input {input} of {}", inputs.len()))?
+            }
+            Instruction::Constant { value } => value.dtype(),
+            Instruction::Unary(op, a) => {
+                let dtype = dtypes[a];
+                let fits = match op {
+                    Unary::Not => dtype == DType::Bool,
+                    Unary::Neg | Unary::Abs | Unary::Sign => dtype != DType::Bool,
+                    _ => dtype.is_float(),
+                };
+                if !fits {
+                    return Err(format!("instruction {i}: {} does not take {dtype}", op.name()));
+                }
+                dtype
+            }
+            Instruction::Binary(op, a, b) => {
+                let dtype = same(a, b)?;
+                let fits = match op {
+                    Binary::And | Binary::Or => dtype == DType::Bool,
+                    Binary::Max | Binary::Min => true,
+                    Binary::Pow => dtype.is_float(),
+                    _ => dtype != DType::Bool,
+                };
+                if !fits {
+                    return Err(format!("instruction {i}: {} does not take {dtype}", op.name()));
+                }
+                dtype
+            }
+            Instruction::Compare(_, a, b) => same(a, b).map(|_| DType::Bool)?,
+            Instruction::Select(condition, a, b) => {
+                if dtypes[condition] != DType::Bool {
+                    return Err(format!("instruction {i} selects by {}, not bool", dtypes[condition]));
+                }
+                same(a, b)?
+            }
+            Instruction::Cast(to, _) => to,
+        };
+        dtypes.push(dtype);
+    }
+    Ok(dtypes)
+}
+
+struct Compiler<'a> {
+    level: Level,
+    inputs: &'a [DType],
+    instructions: &'a [Instruction],
+    dtypes: Vec<DType>,
+    /// Instruction that reads a register last; `usize::MAX` keeps it to the end.
+    last_use: Vec<usize>,
+    /// Output that a register may be written to directly.
+    direct: HashMap<usize, u32>,
+    places: Vec<Place>,
+    constants: Vec<Constant>,
+    known: HashMap<(u64, u8), u32>,
+    free: [Vec<u32>; 3],
+    used: [u32; 3],
+    steps: Vec<(crate::simd::RawLoop, Place, [Place; 3])>,
+    last_read: Vec<u32>,
+    /// First step that writes each output; `u32::MAX` until there is one.
+    written: Vec<u32>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(
+        level: Level,
+        inputs: &'a [DType],
+        instructions: &'a [Instruction],
+        outputs: &[usize],
+        dtypes: Vec<DType>,
+    ) -> Compiler<'a> {
+        let mut last_use = vec![0; instructions.len()];
+        for (i, instruction) in instructions.iter().enumerate() {
+            last_use[i] = i;
+            for operand in operands(instruction).into_iter().flatten() {
+                last_use[operand] = i;
+            }
+        }
+        let mut direct = HashMap::new();
+        for (k, &register) in outputs.iter().enumerate() {
+            last_use[register] = usize::MAX;
+            let moved = matches!(instructions[register], Instruction::Load { .. } | Instruction::Constant { .. });
+            if !moved && stored(dtypes[register]) == dtypes[register] {
+                direct.entry(register).or_insert(k as u32);
+            }
+        }
+        Compiler {
+            level,
+            inputs,
+            instructions,
+            last_use,
+            direct,
+            places: Vec::with_capacity(instructions.len()),
+            constants: vec![],
+            known: HashMap::new(),
+            free: Default::default(),
+            used: [0; 3],
+            steps: Vec::with_capacity(instructions.len()),
+            last_read: vec![0; inputs.len()],
+            written: vec![u32::MAX; outputs.len()],
+            dtypes,
+        }
+    }
+
+    fn run(mut self, outputs: &[usize]) -> Tape {
+        for i in 0..self.instructions.len() {
+            let place = self.place(i);
+            self.places.push(place);
+        }
+        for (k, &register) in outputs.iter().enumerate() {
+            if self.places[register] != Place::Output(k as u32) {
+                let run = loops::store(self.level, self.dtypes[register]);
+                self.push(run, Place::Output(k as u32), &[self.places[register]]);
+            }
+        }
+        let (inputs, constants) = (self.inputs.len() as u32, self.constants.len() as u32);
+        let [wide, middle, narrow] = self.used;
+        let slot = |place: Place| match place {
+            Place::Input(i) => i,
+            Place::Constant(i) => inputs + i,
+            Place::Register(class, i) => inputs + constants + [0, wide, wide + middle][class as usize] + i,
+            Place::Output(k) => inputs + constants + wide + middle + narrow + k,
+        };
+        let steps = self.steps.iter().map(|&(run, out, [a, b, c])| Step {
+            run,
+            out: slot(out),
+            a: slot(a),
+            b: slot(b),
+            c: slot(c),
+        });
+        let widths = WIDTHS.iter().zip(self.used).flat_map(|(&w, n)| std::iter::repeat_n(w, n as usize));
+        Tape {
+            inputs: self.inputs.to_vec(),
+            steps: steps.collect(),
+            registers: widths.collect(),
+            outputs: outputs
+                .iter()
+                .zip(&self.written)
+                .map(|(&r, &w)| Output { dtype: self.dtypes[r], written: w })
+                .collect(),
+            last_read: self.last_read,
+            instructions: self.instructions.len(),
+            constants: self.constants,
+        }
+    }
+
+    /// Finds a place for the result of instruction `i`, and appends its step.
+    fn place(&mut self, i: usize) -> Place {
+        let (level, dtype) = (self.level, self.dtypes[i]);
+        let of = |register: usize| self.dtypes[register];
+        let run = match self.instructions[i] {
+            Instruction::Load { input } if stored(dtype) == dtype => return Place::Input(input as u32),
+            Instruction::Load { input } => {
+                let out = self.target(i);
+                self.push(loops::load(level, dtype), out, &[Place::Input(input as u32)]);
+                return self.settle(i, out);
+            }
+            Instruction::Constant { value } => {
+                let (bits, size) = loops::constant(value);
+                let constants = &mut self.constants;
+                let index = *self.known.entry((bits, size)).or_insert_with(|| {
+                    constants.push(Constant { bits, size, fill: loops::fill(level, size) });
+                    constants.len() as u32 - 1
+                });
+                return Place::Constant(index);
+            }
+            Instruction::Unary(op, _) => loops::unary(level, op, dtype),
+            Instruction::Binary(op, _, _) => loops::binary(level, op, dtype),
+            Instruction::Compare(op, a, _) => loops::compare(level, op, of(a)),
+            Instruction::Select(..) => loops::select(level, dtype),
+            Instruction::Cast(to, a) => loops::cast(level, of(a), to),
+        };
+        let out = self.target(i);
+        let mut sources = [out; 3];
+        let mut count = 0;
+        for operand in operands(&self.instructions[i]).into_iter().flatten() {
+            sources[count] = self.places[operand];
+            count += 1;
+        }
+        self.push(run, out, &sources[..count]);
+        for operand in operands(&self.instructions[i]).into_iter().flatten() {
+            if self.last_use[operand] == i {
+                self.release(self.places[operand]);
+                self.last_use[operand] = usize::MAX; // released once, even if read twice here
+            }
+        }
+        self.settle(i, out)
+    }
+
+    /// The slot a result is written to. It is taken before operands are released, so a loop never overwrites what it
+    /// reads.
+    fn target(&mut self, i: usize) -> Place {
+        if let Some(&k) = self.direct.get(&i) {
+            return Place::Output(k);
+        }
+        let class = class(self.dtypes[i]);
+        let free = &mut self.free[class as usize];
+        let index = free.pop().unwrap_or_else(|| {
+            self.used[class as usize] += 1;
+            self.used[class as usize] - 1
+        });
+        Place::Register(class, index)
+    }
+
+    /// A result that nobody reads gives its slot back at once.
+    fn settle(&mut self, i: usize, out: Place) -> Place {
+        if self.last_use[i] == i {
+            self.release(out);
+        }
+        out
+    }
+
+    fn release(&mut self, place: Place) {
+        if let Place::Register(class, index) = place {
+            self.free[class as usize].push(index);
+        }
+    }
+
+    fn push(&mut self, run: crate::simd::RawLoop, out: Place, sources: &[Place]) {
+        for source in sources {
+            if let Place::Input(input) = source {
+                self.last_read[*input as usize] = self.steps.len() as u32;
+            }
+        }
+        if let Place::Output(k) = out {
+            self.written[k as usize] = self.written[k as usize].min(self.steps.len() as u32);
+        }
+        let first = sources[0];
+        let at = |n: usize| sources.get(n).copied().unwrap_or(first);
+        self.steps.push((run, out, [first, at(1), at(2)]));
+    }
+}

@@ -1,0 +1,177 @@
+//! Views: where the elements of a value lie in a slice of bytes.
+//!
+//! A layout is an offset, a shape and strides, all counted in elements; stride 0 broadcasts and a negative stride
+//! reverses. Kernels check a layout against its slice once a call, and may then trust it.
+
+use crate::alphabet::DType;
+use crate::element::{Plain, typed, typed_mut};
+use smallvec::SmallVec;
+
+/// Sizes of dimensions; six fit without a heap allocation.
+pub type Dims = SmallVec<[usize; 6]>;
+/// Steps between neighbours along each dimension, in elements.
+pub type Strides = SmallVec<[isize; 6]>;
+
+/// Where the elements of a value lie in a slice: offset and strides in elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Index of the element with all coordinates 0.
+    pub offset: usize,
+    /// Sizes.
+    pub shape: Dims,
+    /// Steps; 0 broadcasts, negative reverses.
+    pub strides: Strides,
+}
+
+impl Layout {
+    /// Row-major, without gaps, from the start of the slice.
+    pub fn contiguous(shape: &[usize]) -> Layout {
+        Layout { offset: 0, shape: Dims::from_slice(shape), strides: contiguous_strides(shape) }
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        numel(&self.shape)
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Whether the elements lie in row-major order without gaps (at any offset).
+    pub fn is_contiguous(&self) -> bool {
+        let mut expected = 1isize;
+        if self.shape.contains(&0) {
+            return true;
+        }
+        for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
+            if size != 1 && stride != expected {
+                return false;
+            }
+            expected *= size as isize;
+        }
+        true
+    }
+
+    /// The same elements with dimensions in another order: dimension `i` of the result is dimension `order[i]`.
+    pub fn permuted(&self, order: &[usize]) -> Layout {
+        Layout {
+            offset: self.offset,
+            shape: order.iter().map(|&axis| self.shape[axis]).collect(),
+            strides: order.iter().map(|&axis| self.strides[axis]).collect(),
+        }
+    }
+
+    /// Panics unless every element lies in a slice of `length` elements.
+    pub fn check(&self, length: usize) {
+        assert_eq!(self.shape.len(), self.strides.len(), "a layout needs one stride for each dimension");
+        if self.shape.contains(&0) {
+            return;
+        }
+        let (mut low, mut high) = (self.offset as i128, self.offset as i128);
+        for (&size, &stride) in self.shape.iter().zip(&self.strides) {
+            let reach = (size as i128 - 1) * stride as i128;
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        assert!(low >= 0 && high < length as i128, "a view reaches elements {low} to {high} of a slice of {length}");
+    }
+}
+
+/// A value to read.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Its memory.
+    pub data: &'a [u8],
+    /// Its dtype.
+    pub dtype: DType,
+    /// Where in the memory its elements lie.
+    pub layout: &'a Layout,
+}
+
+impl<'a> View<'a> {
+    /// A view of `data`.
+    pub fn new(data: &'a [u8], dtype: DType, layout: &'a Layout) -> View<'a> {
+        View { data, dtype, layout }
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &'a [usize] {
+        &self.layout.shape
+    }
+
+    /// The elements of the whole memory, the layout checked against them.
+    pub(crate) fn elements<T: Plain>(&self) -> &'a [T] {
+        debug_assert_eq!(size_of::<T>(), self.dtype.size());
+        let elements = typed(self.data);
+        self.layout.check(elements.len());
+        elements
+    }
+}
+
+/// A value to write: always contiguous and row-major; the kernel knows its shape.
+#[derive(Debug)]
+pub struct ViewMut<'a> {
+    /// Its memory, exactly as long as the result.
+    pub data: &'a mut [u8],
+    /// Its dtype.
+    pub dtype: DType,
+}
+
+impl<'a> ViewMut<'a> {
+    /// A view of `data`, to write.
+    pub fn new(data: &'a mut [u8], dtype: DType) -> ViewMut<'a> {
+        ViewMut { data, dtype }
+    }
+
+    /// The elements; panics unless there are `count` of `dtype`.
+    pub(crate) fn elements<T: Plain>(self, dtype: DType, count: usize) -> &'a mut [T] {
+        debug_assert_eq!(size_of::<T>(), dtype.size());
+        assert_eq!(self.dtype, dtype, "the output has the wrong dtype");
+        let elements = typed_mut(self.data);
+        assert_eq!(elements.len(), count, "the output has the wrong number of elements");
+        elements
+    }
+}
+
+/// Product of sizes.
+pub(crate) fn numel(shape: &[usize]) -> usize {
+    shape.iter().product()
+}
+
+/// Row-major strides without gaps.
+pub(crate) fn contiguous_strides(shape: &[usize]) -> Strides {
+    let mut strides: Strides = SmallVec::from_elem(0, shape.len());
+    let mut step = 1isize;
+    for (stride, &size) in strides.iter_mut().zip(shape).rev() {
+        *stride = step;
+        step *= size as isize;
+    }
+    strides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smallvec::smallvec;
+
+    #[test]
+    fn contiguity() {
+        let layout = Layout::contiguous(&[2, 3, 4]);
+        assert_eq!(layout.strides.as_slice(), [12, 4, 1]);
+        assert!(layout.is_contiguous());
+        assert!(!layout.permuted(&[1, 0, 2]).is_contiguous());
+        assert!(Layout { offset: 3, shape: smallvec![1, 2], strides: smallvec![-7, 1] }.is_contiguous());
+        assert!(Layout::contiguous(&[]).is_contiguous());
+        assert_eq!(Layout::contiguous(&[]).numel(), 1);
+    }
+
+    #[test]
+    fn bounds() {
+        Layout { offset: 3, shape: smallvec![2, 2], strides: smallvec![-2, -1] }.check(4);
+        let outside = Layout { offset: 2, shape: smallvec![2, 2], strides: smallvec![-2, -1] };
+        assert!(std::panic::catch_unwind(|| outside.check(4)).is_err());
+        assert!(std::panic::catch_unwind(|| Layout::contiguous(&[5]).check(4)).is_err());
+        Layout::contiguous(&[5, 0]).check(0);
+    }
+}

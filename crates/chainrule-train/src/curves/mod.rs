@@ -1,0 +1,277 @@
+//! Draws training curves as PNG and SVG: panels one above the other that share the axis of steps.
+//!
+//! `layout` turns a [`Chart`] into marks on a page; `svg` and `png` write the marks. Nothing is hidden on the way: where a
+//! curve stops being finite, the panel says at which step.
+
+mod axis;
+mod font;
+mod layout;
+mod png;
+mod svg;
+
+use thiserror::Error;
+
+/// A chart that cannot be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CurvesError {
+    /// The picture would have more pixels than memory is given to.
+    #[error("a picture of {width}×{height} pixels is too large, {max} on a side are drawn; use fewer panels, or SVG")]
+    TooLarge {
+        /// Pixels across.
+        width: u64,
+        /// Pixels down.
+        height: u64,
+        /// The most on either side.
+        max: u32,
+    },
+}
+
+/// How the values of a panel are spread over its height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scale {
+    /// Logarithmic where all values are positive and the largest is more than 20 times the smallest, else linear.
+    #[default]
+    Auto,
+    /// Linear.
+    Linear,
+    /// Logarithmic, unless a value is not positive.
+    Log,
+    /// Linear, with 0 to 1 written as 0 % to 100 %.
+    Percent,
+}
+
+/// How a curve is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weight {
+    /// A full line, named in the legend.
+    #[default]
+    Full,
+    /// A thin pale line in the colour of the next full one and without a name: what that one is the mean of.
+    Pale,
+}
+
+/// One curve.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Series {
+    /// Its name in the legend.
+    pub name: String,
+    /// Pairs of step and value. A value that is not finite breaks the line; its step is marked.
+    pub points: Vec<(f64, f64)>,
+    /// How it is drawn.
+    pub weight: Weight,
+}
+
+impl Series {
+    /// A full line.
+    pub fn new(name: impl Into<String>, points: impl Into<Vec<(f64, f64)>>) -> Series {
+        Series { name: name.into(), points: points.into(), weight: Weight::Full }
+    }
+}
+
+/// Curves that share an axis of values.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Panel {
+    /// Stands above the panel and says what its values are.
+    pub title: String,
+    /// How values are spread.
+    pub scale: Scale,
+    /// The curves.
+    pub series: Vec<Series>,
+}
+
+/// Panels under one title.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chart {
+    /// Stands above all.
+    pub title: String,
+    /// What the shared horizontal axis counts.
+    pub x_label: String,
+    /// From top to bottom.
+    pub panels: Vec<Panel>,
+}
+
+impl Chart {
+    /// The chart as an SVG document.
+    pub fn svg(&self) -> String {
+        svg::write(&layout::page(self))
+    }
+
+    /// The chart as a PNG file, two pixels to the unit of the SVG.
+    pub fn png(&self) -> Result<Vec<u8>, CurvesError> {
+        png::write(&layout::page(self))
+    }
+}
+
+/// What a training run usually shows; [`TrainingCurves::chart`] makes the panels.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrainingCurves {
+    /// Stands above all.
+    pub title: String,
+    /// Step and loss, usually each step.
+    pub train_loss: Vec<(f64, f64)>,
+    /// Step and loss on the test part.
+    pub test_loss: Vec<(f64, f64)>,
+    /// Step and accuracy, 0 to 1.
+    pub train_accuracy: Vec<(f64, f64)>,
+    /// Step and accuracy on the test part, 0 to 1.
+    pub test_accuracy: Vec<(f64, f64)>,
+    /// Per layer its name, and step and norm of its gradient.
+    pub gradient_norms: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+impl TrainingCurves {
+    /// A panel for loss, accuracy and gradient norms each, as far as there are any.
+    pub fn chart(&self) -> Chart {
+        let mut panels = Vec::new();
+        let mut panel = |title: &str, scale, series: Vec<Series>| {
+            let series: Vec<Series> = series.into_iter().filter(|series| !series.points.is_empty()).collect();
+            if !series.is_empty() {
+                panels.push(Panel { title: title.into(), scale, series });
+            }
+        };
+        let both = |train: &[(f64, f64)], test: &[(f64, f64)]| {
+            let mut series = with_mean("train", train);
+            series.push(Series::new("test", test));
+            series
+        };
+        panel("loss", Scale::Auto, both(&self.train_loss, &self.test_loss));
+        panel("accuracy", Scale::Percent, both(&self.train_accuracy, &self.test_accuracy));
+        let norms = self.gradient_norms.iter().map(|(name, points)| Series::new(name, points.as_slice()));
+        panel("gradient norm", Scale::Log, norms.collect());
+        Chart { title: self.title.clone(), x_label: "step".into(), panels }
+    }
+}
+
+/// From this many points on, a curve is noise to the eye, and its mean is drawn over it.
+const NOISY: usize = 200;
+
+/// The curve itself; or, of many points, the curve in pale and its centred mean over a fiftieth of them.
+fn with_mean(name: &str, points: &[(f64, f64)]) -> Vec<Series> {
+    if points.len() < NOISY {
+        return vec![Series::new(name, points)];
+    }
+    let reach = points.len() / 100;
+    // A mean this smooth is known from every tenth of its reach; points that are not finite all stay, as breaks.
+    let stride = (reach / 10).max(1);
+    let mut mean = Vec::new();
+    for (at, &(step, value)) in points.iter().enumerate() {
+        if !value.is_finite() {
+            mean.push((step, value));
+        } else if at % stride == 0 || at + 1 == points.len() {
+            // At the steep start the window shrinks on both sides, so that the mean does not lean inwards.
+            let window = &points[at - reach.min(at)..points.len().min(at + reach.min(at) + 1)];
+            let finite = || window.iter().map(|point| point.1).filter(|value| value.is_finite());
+            let count = finite().count() as f64;
+            mean.push((step, finite().map(|value| value / count).sum()));
+        }
+    }
+    let pale = Series { name: name.into(), points: points.into(), weight: Weight::Pale };
+    vec![pale, Series::new(format!("{name} (mean of {})", 2 * reach + 1), mean)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run as it may look: noise, rare evaluations, many layers.
+    fn example() -> TrainingCurves {
+        let mut state = 7u64;
+        let mut noise = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f64 / (1u64 << 24) as f64 - 0.5
+        };
+        let fall = |step: f64| 2.3 * (-step / 400.0).exp() + 0.9 / (1.0 + step / 60.0) + 0.012;
+        let mut curves = TrainingCurves { title: "digits, 64–128–10, Adam 1e-3".into(), ..Default::default() };
+        for step in 0..3000 {
+            let x = step as f64;
+            curves.train_loss.push((x, fall(x) * (noise() * 0.9).exp()));
+            if step % 100 == 0 {
+                curves.test_loss.push((x, fall(x) * 1.1 + 0.03));
+                curves.train_accuracy.push((x, (1.0 - fall(x) / 3.6).min(1.0)));
+                curves.test_accuracy.push((x, (1.0 - fall(x) / 3.3 - 0.012).max(0.1)));
+            }
+        }
+        for layer in 0..24 {
+            let norm = |step: i32| {
+                fall(step as f64) * 0.8f64.powi(24 - layer) * (0.3 * ((step / 7 + layer) as f64).sin()).exp()
+            };
+            let points = (0..300).map(|at| (at as f64 * 10.0, norm(at * 10))).collect();
+            curves.gradient_norms.push((format!("blocks.{layer}.attention.query.weight"), points));
+        }
+        curves
+    }
+
+    #[test]
+    fn a_run_is_drawn() {
+        let chart = example().chart();
+        let svg = chart.svg();
+        for part in ["digits, 64–128–10, Adam 1e-3", ">loss<", ">accuracy<", ">gradient norm<", ">step<", ">100 %<"]
+        {
+            assert!(svg.contains(part), "{part}");
+        }
+        assert!(svg.contains("train (mean of 61)"));
+        let png = chart.png().unwrap();
+        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.len() < 600_000);
+        // To look at it: CURVES_OUT=curves cargo test -p chainrule-train a_run
+        if let Ok(out) = std::env::var("CURVES_OUT") {
+            std::fs::write(format!("{out}.svg"), svg).unwrap();
+            std::fs::write(format!("{out}.png"), png).unwrap();
+            let mut two = example();
+            two.gradient_norms.clear();
+            two.train_loss[2400..].iter_mut().for_each(|point| point.1 = f64::NAN);
+            std::fs::write(format!("{out}-two.png"), two.chart().png().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn strange_values_are_drawn_or_named_and_never_panic() {
+        let big = f64::MAX;
+        let strange: [&[(f64, f64)]; 10] = [
+            &[],
+            &[(0.0, 0.0)],
+            &[(5.0, 1e-310), (5.0, 1e-310)],
+            &[(-big, -big), (big, big)],
+            &[(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)],
+            &[(f64::NAN, 1.0), (f64::INFINITY, 2.0)],
+            &[(0.0, f64::INFINITY)],
+            &[(1e15, 1e15), (1e15 + 1.0, 1e15 + 1.0)],
+            &[(3.0, 1.0), (1.0, 2.0), (2.0, 0.5)],
+            &[(0.0, f64::MIN_POSITIVE), (1.0, big)],
+        ];
+        for points in strange {
+            for scale in [Scale::Auto, Scale::Linear, Scale::Log, Scale::Percent] {
+                let panel = Panel { title: "p".into(), scale, series: vec![Series::new("s", points)] };
+                let chart = Chart { title: "a<b & \"c\"\u{1}".repeat(40), x_label: "step".into(), panels: vec![panel] };
+                let svg = chart.svg();
+                assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{points:?} {scale:?}\n{svg}");
+                assert!(svg.contains("a&lt;b &amp; &quot;c&quot;\u{fffd}"));
+                let breaks = points.iter().any(|point| point.0.is_finite() && !point.1.is_finite());
+                assert_eq!(svg.contains("not finite at step"), breaks, "{points:?}");
+                chart.png().unwrap();
+            }
+        }
+        let none = Chart { title: String::new(), x_label: String::new(), panels: vec![] };
+        none.png().unwrap();
+        let many = Chart { panels: vec![Panel::default(); 200], ..none };
+        assert!(many.png().unwrap_err().to_string().contains("use fewer panels"));
+    }
+
+    #[test]
+    fn many_points_make_a_small_file() {
+        let points: Vec<_> = (0..200_000).map(|at| (at as f64, (at as f64 * 0.37).sin())).collect();
+        let curves = TrainingCurves { train_loss: points, ..Default::default() };
+        assert!(curves.chart().svg().len() < 200_000);
+    }
+
+    #[test]
+    fn the_mean_is_centred() {
+        let line: Vec<_> = (0..400).map(|at| (at as f64, at as f64)).collect();
+        let series = with_mean("x", &line);
+        assert_eq!((series.len(), series[0].weight), (2, Weight::Pale));
+        for (step, mean) in &series[1].points[..395] {
+            assert!((mean - step).abs() < 1e-9);
+        }
+        // At the end only the past half of the window is left.
+        assert_eq!(series[1].points[399], (399.0, 397.0));
+    }
+}

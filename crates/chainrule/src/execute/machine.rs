@@ -1,0 +1,293 @@
+//! The machine: steps over arena, arguments, results and data.
+//!
+//! A step's outputs are taken out of their tables while it runs, so its operands can be borrowed beside them; the
+//! arena checks that ranges are disjoint. What a loop or branch needs to run its body is kept from run to run.
+
+use crate::plan::{Kernel, Operand, Place, Plan, Step};
+use crate::tensor::{Origin, ScanDims};
+use chainrule_kernels as kernels;
+use chainrule_kernels::buffer::{Arena, Buffer};
+use chainrule_kernels::pool::Pool;
+use chainrule_kernels::tape::Source;
+use chainrule_kernels::view::{View, ViewMut};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// A program could not be carried out with these values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecuteError {
+    /// A kernel met a value it cannot work with: an index outside its axis.
+    Value {
+        /// What was wrong.
+        message: String,
+        /// The user's line.
+        origin: Box<str>,
+    },
+    /// The arguments are not those the program was made for.
+    Arguments(String),
+}
+
+impl ExecuteError {
+    pub(super) fn value(message: String, origin: Origin) -> ExecuteError {
+        ExecuteError::Value { message, origin: origin.to_string().into() }
+    }
+}
+
+impl std::fmt::Display for ExecuteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExecuteError::Value { message, origin } => write!(f, "{message} ({origin})"),
+            ExecuteError::Arguments(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for ExecuteError {}
+
+/// Memory for running a plan, kept from run to run.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    arena: Arena,
+    /// For each step with a body, in order.
+    inner: Vec<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// A loop's carries, before and after a step of it.
+    carries: [Vec<Buffer>; 2],
+    bodies: SmallVec<[Box<Scratch>; 2]>,
+}
+
+impl Scratch {
+    pub(super) fn new(plan: &Plan) -> Scratch {
+        let inner = plan.steps.iter().filter_map(|step| match &step.kernel {
+            Kernel::Scan(dims, body) => {
+                let carried = || body.arguments[..dims.carries].iter().map(|ty| Buffer::zeroed(ty.bytes())).collect();
+                Some(Inner {
+                    carries: [carried(), carried()],
+                    bodies: smallvec::smallvec![Box::new(Scratch::new(body))],
+                })
+            }
+            Kernel::Cond(yes, no) => Some(Inner {
+                carries: Default::default(),
+                bodies: smallvec::smallvec![Box::new(Scratch::new(yes)), Box::new(Scratch::new(no))],
+            }),
+            _ => None,
+        });
+        Scratch { arena: Arena::new(plan.arena), inner: inner.collect() }
+    }
+}
+
+type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
+type SlicesMut<'a> = SmallVec<[&'a mut [u8]; 4]>;
+
+/// Runs a plan. Donated arguments already lie in their results; their argument slices are not read.
+pub(super) fn run(
+    pool: &Pool,
+    plan: &Plan,
+    arguments: &[&[u8]],
+    results: &mut [&mut [u8]],
+    scratch: &mut Scratch,
+) -> Result<(), ExecuteError> {
+    let Scratch { arena, inner } = scratch;
+    let mut inner = inner.iter_mut();
+    for step in &plan.steps {
+        let inner = if has_body(&step.kernel) { inner.next() } else { None };
+        let mut reads: SmallVec<[Range<usize>; 4]> = SmallVec::new();
+        let mut writes: SmallVec<[Range<usize>; 2]> = SmallVec::new();
+        for (i, input) in step.inputs.iter().enumerate() {
+            if let Place::Arena(range) = &input.place
+                && in_place(step, i).is_none()
+            {
+                reads.push(range.clone());
+            }
+        }
+        // The outputs that are results leave the table while operands are borrowed from it.
+        let mut taken: SmallVec<[&mut [u8]; 2]> = SmallVec::new();
+        for output in &step.outputs {
+            match &output.place {
+                Place::Arena(range) => writes.push(range.clone()),
+                Place::Result(i) => taken.push(std::mem::take(&mut results[*i])),
+                place => unreachable!("{place:?} is not written"),
+            }
+        }
+        let outcome = {
+            let (read, written) = arena.borrow(&reads, &writes);
+            let (mut read, mut written) = (read.into_iter(), written.into_iter());
+            let mut from_table = taken.iter_mut();
+            let mut outputs: SlicesMut<'_> = SmallVec::new();
+            for output in &step.outputs {
+                outputs.push(match &output.place {
+                    Place::Arena(_) => written.next().expect("one a range"),
+                    _ => from_table.next().expect("one a result"),
+                });
+            }
+            let mut inputs: Slices<'_> = SmallVec::new();
+            for (i, input) in step.inputs.iter().enumerate() {
+                inputs.push(match &input.place {
+                    _ if in_place(step, i).is_some() => &[],
+                    Place::Arena(_) => read.next().expect("one a range"),
+                    Place::Argument(i) => arguments[*i],
+                    Place::Result(i) => &*results[*i],
+                    Place::Data(i) => plan.data[*i].bytes(),
+                });
+            }
+            kernel(pool, step, &inputs, outputs, inner)
+        };
+        let mut taken = taken.into_iter();
+        for output in &step.outputs {
+            if let Place::Result(i) = &output.place {
+                results[*i] = taken.next().expect("one a result");
+            }
+        }
+        outcome.map_err(|failure| match failure {
+            Failure::Here(message) => ExecuteError::value(message, step.origin),
+            Failure::Inside(error) => error,
+        })?;
+    }
+    Ok(())
+}
+
+fn has_body(kernel: &Kernel) -> bool {
+    matches!(kernel, Kernel::Scan(..) | Kernel::Cond(..))
+}
+
+/// The output whose old contents an operand is, if it is one.
+fn in_place(step: &Step, input: usize) -> Option<usize> {
+    match &step.kernel {
+        Kernel::Tape { in_place, .. } => in_place.get(input).copied().flatten(),
+        _ => None,
+    }
+}
+
+enum Failure {
+    Here(String),
+    Inside(ExecuteError),
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure::Here(message)
+    }
+}
+
+fn kernel(
+    pool: &Pool,
+    step: &Step,
+    inputs: &[&[u8]],
+    mut outputs: SlicesMut<'_>,
+    inner: Option<&mut Inner>,
+) -> Result<(), Failure> {
+    let view = |i: usize| view_of(&step.inputs[i], inputs[i]);
+    if let Kernel::Scan(dims, body) = &step.kernel {
+        return scan(pool, *dims, body, inputs, outputs, inner.expect("a loop keeps memory"));
+    }
+    if let Kernel::Cond(yes, no) = &step.kernel {
+        let (plan, which) = if inputs[0][0] != 0 { (yes, 0) } else { (no, 1) };
+        let scratch = &mut inner.expect("a branch keeps memory").bodies[which];
+        return run(pool, plan, &inputs[1..], &mut outputs, scratch).map_err(Failure::Inside);
+    }
+    if let Kernel::Tape { tape, in_place } = &step.kernel {
+        let sources: SmallVec<[Source<'_>; 8]> = (0..inputs.len())
+            .map(|i| match in_place.get(i).copied().flatten() {
+                Some(output) => Source::InPlace(output),
+                None => Source::View(view(i)),
+            })
+            .collect();
+        let mut targets: SmallVec<[ViewMut<'_>; 4]> =
+            outputs.into_iter().zip(&step.outputs).map(|(data, output)| ViewMut::new(data, output.ty.dtype)).collect();
+        tape.run(pool, &step.outputs[0].ty.shape, &sources, &mut targets);
+        return Ok(());
+    }
+    let mut outs = outputs.into_iter().zip(&step.outputs).map(|(data, output)| ViewMut::new(data, output.ty.dtype));
+    let out = outs.next().expect("every kernel has an output");
+    match &step.kernel {
+        Kernel::Copy => kernels::copy(pool, view(0), out),
+        Kernel::Reduce(reduction, axes) => kernels::reduce(pool, *reduction, view(0), axes, out),
+        Kernel::ArgReduce { largest, axis } => kernels::arg_reduce(pool, *largest, view(0), *axis, out),
+        Kernel::Cumsum { axis, reverse } => kernels::cumsum(pool, view(0), *axis, *reverse, out),
+        Kernel::Sort { axis, descending } => {
+            kernels::sort(pool, view(0), *axis, *descending, out, outs.next().expect("values and indices"));
+        }
+        Kernel::Gather { axis, batch } => kernels::gather(pool, view(0), view(1), *axis, *batch, out)?,
+        Kernel::ScatterAdd { axis, batch } => kernels::scatter_add(pool, view(0), view(1), *axis, *batch, out)?,
+        Kernel::Matmul => kernels::matmul(pool, view(0), view(1), out),
+        Kernel::Conv(dims) => {
+            let spec = kernels::ConvSpec {
+                stride: dims.stride.to_vec(),
+                pad_low: dims.padding.iter().map(|p| p.0).collect(),
+                pad_high: dims.padding.iter().map(|p| p.1).collect(),
+                lhs_dilation: dims.lhs_dilation.to_vec(),
+                rhs_dilation: dims.rhs_dilation.to_vec(),
+                groups: dims.groups,
+            };
+            kernels::conv(pool, &spec, view(0), view(1), out);
+        }
+        Kernel::Fold(windows) => {
+            kernels::fold(pool, view(0), &windows.size, &windows.stride, &windows.dilation, out);
+        }
+        Kernel::Pad(amounts, fill) => {
+            let part = |f: fn(&(usize, usize, usize)) -> usize| amounts.iter().map(f).collect::<SmallVec<[usize; 6]>>();
+            let (low, high, interior) = (part(|a| a.0), part(|a| a.1), part(|a| a.2));
+            kernels::pad(pool, view(0), &low, &high, &interior, *fill, out);
+        }
+        Kernel::Concat(axis) => {
+            let views: SmallVec<[View<'_>; 4]> = (0..inputs.len()).map(view).collect();
+            kernels::concat(pool, &views, *axis, out);
+        }
+        Kernel::Random(distribution, each) => {
+            kernels::random(pool, *distribution, &keys(inputs[0]), *each, out);
+        }
+        Kernel::Cholesky => kernels::cholesky(pool, view(0), out),
+        Kernel::TriangularSolve { lower, transpose } => {
+            kernels::triangular_solve(pool, view(0), view(1), *lower, *transpose, false, out);
+        }
+        Kernel::Tape { .. } | Kernel::Scan(..) | Kernel::Cond(..) => unreachable!("handled above"),
+    }
+    Ok(())
+}
+
+fn view_of<'a>(operand: &'a Operand, data: &'a [u8]) -> View<'a> {
+    View::new(data, operand.dtype, &operand.layout)
+}
+
+fn keys(bytes: &[u8]) -> SmallVec<[i64; 4]> {
+    bytes.chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().expect("eight bytes"))).collect()
+}
+
+fn scan(
+    pool: &Pool,
+    dims: ScanDims,
+    body: &Plan,
+    inputs: &[&[u8]],
+    mut outputs: SlicesMut<'_>,
+    inner: &mut Inner,
+) -> Result<(), Failure> {
+    let (nc, nx) = (dims.carries, dims.sequences);
+    let Inner { carries: [before, after], bodies } = inner;
+    for (buffer, start) in before.iter_mut().zip(inputs) {
+        buffer.bytes_mut().copy_from_slice(start);
+    }
+    for step in 0..dims.length {
+        let place = if dims.reverse { dims.length - 1 - step } else { step };
+        let mut arguments: Slices<'_> = before.iter().map(|buffer| buffer.bytes()).collect();
+        for i in nc..nc + nx {
+            let bytes = body.arguments[i].bytes();
+            arguments.push(&inputs[i][place * bytes..(place + 1) * bytes]);
+        }
+        arguments.extend(inputs[nc + nx..].iter().copied());
+        let mut results: SlicesMut<'_> = after.iter_mut().map(|buffer| buffer.bytes_mut()).collect();
+        for (i, stacked) in outputs[nc..].iter_mut().enumerate() {
+            let bytes = body.results[nc + i].bytes();
+            results.push(&mut stacked[place * bytes..(place + 1) * bytes]);
+        }
+        run(pool, body, &arguments, &mut results, &mut bodies[0]).map_err(Failure::Inside)?;
+        drop((arguments, results));
+        std::mem::swap(before, after);
+    }
+    for (output, buffer) in outputs.iter_mut().zip(before.iter()) {
+        output.copy_from_slice(buffer.bytes());
+    }
+    Ok(())
+}

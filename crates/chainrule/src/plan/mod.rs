@@ -1,0 +1,197 @@
+//! Plans: a program laid out for a machine: which kernel runs when, over which bytes.
+//!
+//! Moves that only change where elements lie (transpose, slice, broadcast, windows) become layouts over the same
+//! bytes and cost nothing. Everything else becomes a step: one kernel, operands as views, results as contiguous
+//! ranges of one arena, of an argument or of a result. Lifetimes decide what shares bytes. No number is computed
+//! here and no calculus known.
+
+mod layout;
+mod lower;
+mod memory;
+mod tape;
+
+use crate::program::Program;
+use crate::tensor::{ConvDims, Distribution, Origin, Reduction, ScanDims, Storage, Type, Windows};
+use chainrule_kernels::element::Scalar;
+use chainrule_kernels::tape::Tape;
+use chainrule_kernels::view::Layout;
+use smallvec::SmallVec;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A program ready to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// What runs, in order.
+    pub(crate) steps: Vec<Step>,
+    /// Bytes that intermediate values need together.
+    pub(crate) arena: usize,
+    /// Numbers that are part of the program.
+    pub(crate) data: Vec<Storage>,
+    /// Types of the arguments.
+    pub(crate) arguments: Vec<Type>,
+    /// Types of the results.
+    pub(crate) results: Vec<Type>,
+    /// Arguments whose memory becomes that of a result: (argument, result).
+    pub(crate) donated: Vec<(usize, usize)>,
+    /// Largest sum of bytes of intermediate values that are alive at once.
+    pub(crate) live: usize,
+}
+
+/// One kernel over its operands.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub kernel: Kernel,
+    pub inputs: SmallVec<[Operand; 3]>,
+    pub outputs: SmallVec<[Target; 1]>,
+    pub origin: Origin,
+}
+
+/// Bytes that hold a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Arena(Range<usize>),
+    Argument(usize),
+    Result(usize),
+    Data(usize),
+}
+
+/// What a kernel reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Operand {
+    pub place: Place,
+    pub dtype: crate::tensor::DType,
+    pub layout: Layout,
+}
+
+/// What a kernel writes: a contiguous value.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub place: Place,
+    pub ty: Type,
+}
+
+/// What a step does. Dimensions are those of the operands' layouts.
+#[derive(Debug)]
+pub(crate) enum Kernel {
+    /// Fused elementwise operations over a shape; a source in place reads an output's old contents.
+    Tape {
+        tape: Tape,
+        in_place: SmallVec<[Option<usize>; 4]>,
+    },
+    Copy,
+    Reduce(Reduction, SmallVec<[usize; 4]>),
+    ArgReduce {
+        largest: bool,
+        axis: usize,
+    },
+    Cumsum {
+        axis: usize,
+        reverse: bool,
+    },
+    Sort {
+        axis: usize,
+        descending: bool,
+    },
+    Gather {
+        axis: usize,
+        batch: usize,
+    },
+    ScatterAdd {
+        axis: usize,
+        batch: usize,
+    },
+    Matmul,
+    Conv(Arc<ConvDims>),
+    Fold(Arc<Windows>),
+    Pad(Arc<[(usize, usize, usize)]>, Scalar),
+    Concat(usize),
+    Random(Distribution, usize),
+    Cholesky,
+    TriangularSolve {
+        lower: bool,
+        transpose: bool,
+    },
+    Scan(ScanDims, Box<Plan>),
+    Cond(Box<Plan>, Box<Plan>),
+}
+
+impl Kernel {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Kernel::Tape { .. } => "elementwise",
+            Kernel::Copy => "copy",
+            Kernel::Reduce(..) => "reduce",
+            Kernel::ArgReduce { .. } => "argreduce",
+            Kernel::Cumsum { .. } => "cumsum",
+            Kernel::Sort { .. } => "sort",
+            Kernel::Gather { .. } => "gather",
+            Kernel::ScatterAdd { .. } => "scatter_add",
+            Kernel::Matmul => "dot",
+            Kernel::Conv(_) => "conv",
+            Kernel::Fold(_) => "fold",
+            Kernel::Pad(..) => "pad",
+            Kernel::Concat(_) => "concat",
+            Kernel::Random(..) => "random",
+            Kernel::Cholesky => "cholesky",
+            Kernel::TriangularSolve { .. } => "triangular_solve",
+            Kernel::Scan(..) => "scan",
+            Kernel::Cond(..) => "cond",
+        }
+    }
+}
+
+/// How arguments and results may share memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanOptions {
+    /// Results may take the memory of arguments of their type, which are then overwritten.
+    pub donate: bool,
+}
+
+impl Plan {
+    /// Lays out a program.
+    pub fn new(program: &Program, options: PlanOptions) -> Plan {
+        memory::place(lower::lower(program), options)
+    }
+
+    /// Bytes of the arena: what a run needs beside arguments and results, inner loops included.
+    pub fn arena_bytes(&self) -> usize {
+        let inner = |step: &Step| match &step.kernel {
+            Kernel::Scan(dims, body) => {
+                let carried: usize = body.arguments[..dims.carries].iter().map(Type::bytes).sum();
+                body.arena_bytes() + 2 * carried
+            }
+            Kernel::Cond(yes, no) => yes.arena_bytes().max(no.arena_bytes()),
+            _ => 0,
+        };
+        self.arena + self.steps.iter().map(inner).sum::<usize>()
+    }
+
+    /// Largest sum of bytes of intermediate values alive at once; the arena cannot be smaller.
+    pub fn live_bytes(&self) -> usize {
+        self.live
+    }
+
+    /// The number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is nothing to run.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "plan: {} steps, arena {} bytes, {} live", self.steps.len(), self.arena, self.live)?;
+        for step in &self.steps {
+            let inputs: Vec<String> =
+                step.inputs.iter().map(|x| format!("{:?}{:?}", x.place, x.layout.shape)).collect();
+            let outputs: Vec<String> = step.outputs.iter().map(|y| format!("{:?} {}", y.place, y.ty)).collect();
+            writeln!(f, "  {} <- {} {}   {}", outputs.join(", "), step.kernel.name(), inputs.join(" "), step.origin)?;
+        }
+        Ok(())
+    }
+}

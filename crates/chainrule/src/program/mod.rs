@@ -1,0 +1,125 @@
+//! Programs: an expression as a flat list of operations in single-assignment form.
+//!
+//! Capturing numbers values, so common subexpressions vanish and unused ones never enter. A program prints as text,
+//! can be verified, counted and interpreted slowly (`reference.rs` is the specification of what it means). It knows
+//! no derivative and no memory; passes over it are in `optimize/`.
+
+mod capture;
+mod flops;
+mod reference;
+mod text;
+mod verify;
+
+pub use capture::{CaptureError, capture};
+pub use reference::{Interpreted, interpret};
+
+use crate::tensor::{Op, Origin, ScanDims, Type};
+use smallvec::SmallVec;
+
+/// Number of a value within a program.
+pub type Value = u32;
+
+/// A list of operations from named inputs to outputs.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// What the program is called where it prints.
+    pub name: String,
+    /// Inputs with their names.
+    pub inputs: Vec<(String, Value)>,
+    /// Operations, each after what it uses.
+    pub instructions: Vec<Instruction>,
+    /// Results in order.
+    pub outputs: Vec<Value>,
+    /// Shape and dtype of every value, by its number.
+    pub types: Vec<Type>,
+}
+
+/// One operation of a program.
+#[derive(Clone, Debug)]
+pub struct Instruction {
+    /// What is done.
+    pub kind: Kind,
+    /// Values that are read.
+    pub inputs: SmallVec<[Value; 3]>,
+    /// Values that are made.
+    pub outputs: SmallVec<[Value; 1]>,
+    /// The user's line.
+    pub origin: Origin,
+    /// Which recomputed part this belongs to; 0 is none. Equal operations of different regions stay apart.
+    pub region: u32,
+}
+
+/// What an instruction does.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A single operation; never one with a body of its own.
+    Op(Op),
+    /// A loop over a body (carries, slices, constants) to (carries, outputs).
+    Scan(ScanDims, Box<Program>),
+    /// One of two programs of the inputs after the condition.
+    Cond(Box<Program>, Box<Program>),
+    /// Elementwise operations over one shape, done in one pass over memory.
+    Fused(Box<Program>),
+}
+
+impl Kind {
+    /// The name as programs print it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Op(op) => op.name(),
+            Kind::Scan(..) => "scan",
+            Kind::Cond(..) => "cond",
+            Kind::Fused(_) => "fused",
+        }
+    }
+    /// The programs inside.
+    pub fn bodies(&self) -> SmallVec<[&Program; 2]> {
+        match self {
+            Kind::Op(_) => SmallVec::new(),
+            Kind::Scan(_, body) | Kind::Fused(body) => smallvec::smallvec![&**body],
+            Kind::Cond(yes, no) => smallvec::smallvec![&**yes, &**no],
+        }
+    }
+    /// The programs inside, to be changed.
+    pub fn bodies_mut(&mut self) -> SmallVec<[&mut Program; 2]> {
+        match self {
+            Kind::Op(_) => SmallVec::new(),
+            Kind::Scan(_, body) | Kind::Fused(body) => smallvec::smallvec![&mut **body],
+            Kind::Cond(yes, no) => smallvec::smallvec![&mut **yes, &mut **no],
+        }
+    }
+}
+
+impl Program {
+    /// Shape and dtype of a value.
+    pub fn ty(&self, value: Value) -> &Type {
+        &self.types[value as usize]
+    }
+
+    /// A new value of a type.
+    pub(crate) fn add_value(&mut self, ty: Type) -> Value {
+        self.types.push(ty);
+        (self.types.len() - 1) as Value
+    }
+
+    /// For every value, the position of the last instruction that reads it; outputs are read at the end.
+    pub(crate) fn last_uses(&self) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.types.len()];
+        for (position, instruction) in self.instructions.iter().enumerate() {
+            instruction.inputs.iter().for_each(|&value| last[value as usize] = Some(position));
+        }
+        self.outputs.iter().for_each(|&value| last[value as usize] = Some(self.instructions.len()));
+        last
+    }
+
+    /// The number of instructions, those of bodies included.
+    pub fn len(&self) -> usize {
+        let inner = |instruction: &Instruction| instruction.kind.bodies().iter().map(|body| body.len()).sum::<usize>();
+        self.instructions.iter().map(|instruction| 1 + inner(instruction)).sum()
+    }
+
+    /// Whether nothing is done.
+    pub fn is_empty(&self) -> bool {
+        self.instructions.is_empty()
+    }
+}
