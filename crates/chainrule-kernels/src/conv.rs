@@ -114,11 +114,8 @@ impl Plan {
         let columns = batch * spatial;
         let fitting = (BLOCK / depth.min(DEPTH)).clamp(64, 4096) & !15;
         // Whole images where they are small, parts of one image where they are large.
-        let tile = if fitting >= spatial {
-            fitting / spatial * spatial
-        } else {
-            spatial.div_ceil(spatial.div_ceil(fitting)).next_multiple_of(16)
-        };
+        let tile =
+            if fitting >= spatial { fitting / spatial * spatial } else { spatial.div_ceil(spatial.div_ceil(fitting)) };
         let tile = tile.min(columns);
         let tiles = groups * columns.div_ceil(tile);
         let parts = if tiles >= 8 {
@@ -155,8 +152,8 @@ where
     }
     let plan = Plan::new(groups, x[0], channels, depth, spatial);
     let strides = &lhs.layout.strides;
-    let kernel = Side::new(w[1], strides[1], &w[2..], &spec.rhs_dilation);
-    let result = Side::new(x[0], strides[0], &sizes, &spec.stride);
+    let kernel = Side::new(strides[1], &w[2..], &spec.rhs_dilation);
+    let result = Side::new(strides[0], &sizes, &spec.stride);
     let source: &[T] = lhs.elements();
     let patches = Patches::new(source, &x[2..], &strides[2..], &spec.pad_low, &spec.lhs_dilation, kernel, result);
     scratch::with::<T::Number, _>(rhs.layout.numel(), |weights| {

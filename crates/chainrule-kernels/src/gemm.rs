@@ -15,7 +15,7 @@ use half::{bf16, f16};
 /// Multiply-adds that one tile takes where there is a choice.
 const GRAIN: usize = 1 << 21;
 /// Below this many multiply-adds a plain loop beats packing.
-const SMALL: usize = 1 << 12;
+const SMALL: usize = 1 << 9;
 
 /// A matrix in memory: a pointer and the steps between rows and columns.
 #[derive(Clone, Copy)]

@@ -20,8 +20,70 @@ pub fn copy(pool: &Pool, view: View, out: ViewMut) {
 
 /// Copies a checked walk into row-major order.
 pub(crate) fn copy_walk<T: Plain>(pool: &Pool, walk: &Walk, source: &[T], out: &mut [T]) {
+    if let Some(turn) = Turn::of(walk) {
+        return turn.copy(pool, source, out);
+    }
     // SAFETY: the caller has checked the walk against its source.
     fill_tiles(pool, out, 1, GRAIN, |start, out| unsafe { walk.gather(source, start, out) });
+}
+
+/// A walk whose last dimension strides while another one lies side by side in memory: a transposition, which is
+/// copied in square blocks.
+struct Turn<'a> {
+    walk: &'a Walk,
+    /// The dimension of stride 1.
+    axis: usize,
+}
+
+impl<'a> Turn<'a> {
+    /// Rows and columns of a block.
+    const BLOCK: usize = 16;
+
+    fn of(walk: &'a Walk) -> Option<Turn<'a>> {
+        let (columns, step) = walk.dims[walk.dims.len() - 1];
+        if step.unsigned_abs() < 2 || columns < 8 {
+            return None;
+        }
+        let axis = walk.dims.iter().position(|&(size, stride)| stride == 1 && size >= 8)?;
+        Some(Turn { walk, axis })
+    }
+
+    fn copy<T: Plain>(&self, pool: &Pool, source: &[T], out: &mut [T]) {
+        let dims = &self.walk.dims;
+        let last = dims.len() - 1;
+        let (rows, (columns, step)) = (dims[self.axis].0, dims[last]);
+        let sizes: Dims = dims.iter().map(|d| d.0).collect();
+        let out_strides = contiguous_strides(&sizes);
+        let row_stride = out_strides[self.axis] as usize;
+        // The other dimensions, in the source and in the result.
+        let others = || (0..last).filter(|&axis| axis != self.axis);
+        let shape: Dims = others().map(|axis| sizes[axis]).collect();
+        let from: Strides = others().map(|axis| dims[axis].1).collect();
+        let to: Strides = others().map(|axis| out_strides[axis]).collect();
+        let (from, to) = (Walk::of(self.walk.offset, &shape, &from), Walk::of(0, &shape, &to));
+        let bands = rows.div_ceil(Self::BLOCK);
+        let target = Shared::new(out);
+        let grain = (GRAIN / (Self::BLOCK * columns)).max(1);
+        in_tiles(pool, from.numel * bands, grain, |first, count| {
+            for task in first..first + count {
+                let (other, row) = (task / bands, task % bands * Self::BLOCK);
+                let height = Self::BLOCK.min(rows - row);
+                for column in (0..columns).step_by(Self::BLOCK) {
+                    let width = Self::BLOCK.min(columns - column);
+                    // SAFETY: the walk was checked; blocks of the result are disjoint.
+                    unsafe {
+                        let from = source.as_ptr().offset(from.position(other) + row as isize + column as isize * step);
+                        let to = target.pointer().offset(to.position(other)).add(row * row_stride + column);
+                        for c in 0..width {
+                            for r in 0..height {
+                                *to.add(r * row_stride + c) = *from.offset(c as isize * step + r as isize);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
 }
 
 /// Copies each run of `source`'s walk to the same place of `target`'s walk.

@@ -20,12 +20,17 @@ pub(crate) trait Arch: 'static {
     const FMA: bool;
 }
 pub(crate) struct Plain;
+/// For values that must have the same bits on every processor: nothing is fused.
+pub(crate) struct Portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) struct Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) struct Avx512;
 impl Arch for Plain {
     const FMA: bool = cfg!(target_arch = "aarch64");
+}
+impl Arch for Portable {
+    const FMA: bool = false;
 }
 #[cfg(target_arch = "x86_64")]
 impl Arch for Avx2 {

@@ -6,6 +6,7 @@
 use crate::element::{Number, Stored};
 use crate::gemm::Matrix;
 use crate::scratch;
+use crate::simd::{Arch, Loop, dispatch};
 use crate::view::numel;
 use std::ops::Range;
 
@@ -20,11 +21,12 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(_lead: usize, lead_stride: isize, sizes: &[usize], steps: &[usize]) -> Side {
+    pub(super) fn new(lead_stride: isize, sizes: &[usize], steps: &[usize]) -> Side {
         Side { lead_stride, sizes: three(sizes, 1), steps: three(steps, 1), each: numel(sizes) }
     }
 
     /// Offset of the leading coordinate, and the spatial coordinates times their steps.
+    #[inline(always)]
     fn decode(&self, index: usize) -> (isize, [isize; 3]) {
         let (lead, mut rest) = (index / self.each, index % self.each);
         let mut at = [0; 3];
@@ -117,20 +119,16 @@ impl<'a, T: Stored> Patches<'a, T> {
                 count += 1;
                 at += len;
             }
-            let step = inner.steps[2] as isize;
-            for (line, out) in lines.zip(room.chunks_exact_mut(width)) {
-                let (offset, [z, y, x]) = outer.decode(line);
-                let base = origin + offset;
-                for &[start, len, offset, rz, ry, rx] in &runs[..count] {
-                    let out = &mut out[start as usize..][..len as usize];
-                    let at_z = self.place(0, z + rz as isize);
-                    let at_y = self.place(1, y + ry as isize);
-                    match (at_z, at_y) {
-                        (Some(z), Some(y)) => self.run(base + offset as isize + z + y, x + rx as isize, step, out),
-                        _ => out.fill(T::Number::ZERO),
-                    }
-                }
-            }
+            dispatch(Lines {
+                patches: self,
+                origin,
+                outer,
+                lines,
+                runs: &runs[..count],
+                step: inner.steps[2],
+                width,
+                room,
+            });
         });
     }
 
@@ -181,6 +179,41 @@ impl<'a, T: Stored> Patches<'a, T> {
         } else {
             for (i, o) in out.iter_mut().enumerate() {
                 *o = self.source[(from + i as isize * by) as usize].load();
+            }
+        }
+    }
+}
+
+/// Lines of patches, all with the same runs.
+struct Lines<'a, T: Stored> {
+    patches: &'a Patches<'a, T>,
+    origin: isize,
+    outer: &'a Side,
+    lines: Range<usize>,
+    /// Start in the line, length, offset, coordinates.
+    runs: &'a [[i64; 6]],
+    step: usize,
+    width: usize,
+    room: &'a mut [T::Number],
+}
+
+impl<T: Stored> Loop for Lines<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        for (line, out) in self.lines.zip(self.room.chunks_exact_mut(self.width)) {
+            let (offset, [z, y, x]) = self.outer.decode(line);
+            let base = self.origin + offset;
+            for &[start, len, offset, rz, ry, rx] in self.runs {
+                let out = &mut out[start as usize..][..len as usize];
+                let at_z = self.patches.place(0, z + rz as isize);
+                let at_y = self.patches.place(1, y + ry as isize);
+                match (at_z, at_y) {
+                    (Some(z), Some(y)) => {
+                        self.patches.run(base + offset as isize + z + y, x + rx as isize, self.step as isize, out)
+                    }
+                    _ => out.fill(T::Number::ZERO),
+                }
             }
         }
     }

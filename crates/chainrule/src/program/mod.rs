@@ -11,7 +11,7 @@ mod text;
 mod verify;
 
 pub use capture::{CaptureError, capture};
-pub use reference::{Interpreted, interpret};
+pub use reference::{Interpreted, Numbers, interpret};
 
 use crate::tensor::{Op, Origin, ScanDims, Type};
 use smallvec::SmallVec;

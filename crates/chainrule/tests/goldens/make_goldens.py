@@ -110,7 +110,7 @@ def case(op, *args, **options):
         FAILURES.append(str(e))
 
 
-def made(op, attrs, inputs, fn, wrt=(), *, check=True, hvp=True, ref=None, rtol=1e-12, scalar=None, note=None, relative=False, tolerance=None):
+def made(op, attrs, inputs, fn, wrt=(), *, check=True, hvp=True, ref=None, rtol=1e-12, scalar=None, note=None, relative=False, tolerance=None, source="jax"):
     """Computes, checks and records one case.
 
     fn      jnp function of all the inputs
@@ -119,7 +119,7 @@ def made(op, attrs, inputs, fn, wrt=(), *, check=True, hvp=True, ref=None, rtol=
     hvp     False where the second derivative does not exist or is not finite
     ref     the value by another road: an array, or a NumPy function of the inputs
     scalar  an mpmath function, for elementwise operations: checks value and both derivatives
-    relative, tolerance   go into the file, see README.md
+    relative, tolerance, source   go into the file, see README.md
     """
     inputs = [np.asarray(x) for x in inputs]
     wrt = list(wrt)
@@ -180,7 +180,7 @@ def made(op, attrs, inputs, fn, wrt=(), *, check=True, hvp=True, ref=None, rtol=
         if hvp:
             record["direction"] = [tensor(d) for d in direction]
             record["hvp"] = [tensor(c) for c in curvature]
-    record["source"] = "jax"
+    record["source"] = source
     return record
 
 
@@ -289,7 +289,8 @@ def unary():
             case(op, {}, [np.array(points)], fn, [0], check=False, scalar=exact, note=note, relative=True)
     case("sigmoid", {}, [np.array(0.75)], sigmoid, [0], scalar=sig, note="a scalar")
     # where the derivative is a convention or not finite
-    case("abs", {}, [np.array([0.0, -0.0, 1.5, -2.0])], jnp.abs, [0], check=False, note="|x|'(0) = 0")
+    # JAX says |x|'(0) = 1 (it selects on x >= 0); the project's convention is 0, stated here by sign(0) = 0
+    case("abs", {}, [np.array([0.0, -0.0, 1.5, -2.0])], lambda x: x * lax.stop_gradient(jnp.sign(x)), [0], check=False, ref=np.abs, note="|x|'(0) = 0", source="convention")
     case("sqrt", {}, [np.array([0.0, 4.0])], jnp.sqrt, [0], check=False, hvp=False, note="sqrt'(0) = inf")
     values_only = {
         "log": [0.0, -1.0, math.inf], "log1p": [-1.0, -2.0], "sqrt": [-1.0, math.inf, 0.0], "exp": [1000.0, -1000.0, -math.inf, math.nan],
@@ -337,7 +338,8 @@ def binary():
          note="negative base, whole exponents; gradient of the base only")
     case("pow", {}, [np.array([[-1.5, 2.0], [0.5, -0.25]]), np.array(3.0)], jnp.power, [0], ref=np.power, note="negative base, scalar exponent")
     case("pow", {}, [np.array([0.0, 0.0, 0.0]), np.array([2.0, 3.0, 4.0])], jnp.power, [0], ref=np.power, note="base 0")
-    case("pow", {}, [np.array([0.0, 0.0]), np.array([0.0, 1.0])], jnp.power, [0], check=False, hvp=False, ref=np.power, note="0^0 = 1 with derivative 0; (x^1)' = 1")
+    case("pow", {}, [np.array([0.0]), np.array([1.0])], jnp.power, [0], check=False, hvp=False, ref=np.power, note="(x^1)' = 1 at 0")
+    case("pow", {}, [np.array([0.0, 2.0, -3.0]), np.array([0.0, 0.0, 0.0])], jnp.power, ref=np.power, note="x^0 = 1, 0^0 too; value only, as JAX's gradient at 0^0 is NaN")
     case("pow", {}, [np.array([0.0, 2.0]), np.array([2.5, 0.0])], jnp.power, [0, 1], check=False, hvp=False, ref=np.power,
          note="base 0 with exponent > 0: both derivatives 0")
     with np.errstate(all="ignore"):
@@ -1032,19 +1034,49 @@ def programs():
 
 # ---------------------------------------------------------------- all of it
 
+def conventions():
+    """Where finite differences have no say, the stated convention does; no gradient is NaN."""
+    back = lambda t: np.array(t["data"], dtype=float).reshape(t["shape"])  # float("inf") reads the strings
+    seen = set()
+    for c in CASES:
+        if not c["wrt"]:
+            continue
+        note, x, w = c.get("note", ""), back(c["inputs"][0]), back(c["weight"])
+        grads = [back(g) for g in c["gradients"]]
+        assert not any(np.isnan(g).any() for g in grads), f"{c['id']}: a NaN gradient"
+        if note == "ties share the gradient equally":
+            if c["op"].startswith("reduce_"):
+                axes = None if c["attrs"]["axes"] is None else tuple(c["attrs"]["axes"])
+                hit = x == (np.max if c["op"] == "reduce_max" else np.min)(x, axes, keepdims=True)
+                wide = w if axes is None else np.expand_dims(w, axes)
+                want = [hit / hit.sum(axes, keepdims=True) * wide]
+            else:
+                a, b = np.broadcast_arrays(x, back(c["inputs"][1]))
+                first = np.where(a == b, 0.5, (a > b) == (c["op"] == "maximum"))
+                want = [first * w, (1 - first) * w]
+                want[1] = want[1].sum() if back(c["inputs"][1]).ndim == 0 else want[1]
+        elif note == "|x|'(0) = 0":
+            want = [np.sign(x) * w]
+        elif note == "relu'(0) = 0":
+            want = [(x > 0) * w]
+        elif c["op"] == "program:stop_gradient":
+            want = [np.tanh(x) * w]
+        elif c["op"] == "program:double_where":
+            want = [np.where(x > 0, 0.5 / np.sqrt(np.where(x > 0, x, 1)), 0) * w]
+        else:
+            continue
+        seen.add(note)
+        for g, v in zip(grads, want):
+            close(g, v, 1e-15, 0, f"{c['id']} convention")
+    assert ONLY or len(seen) == 5, seen
+
+
 def main():
     for section in [unary, binary, comparisons, activations, reductions, movement, indexing, dot, conv, conv_transpose, pooling, linalg, losses, programs]:
         before = len(CASES)
         section()
         print(f"{section.__name__:16} {len(CASES) - before:4} cases", flush=True)
-    for c in CASES:  # ties: equal shares, checked by count
-        if c.get("note", "").startswith("ties share") and c["op"].startswith("reduce_"):
-            x, g = (np.array(c[k][0]["data"]).reshape(c[k][0]["shape"]) for k in ("inputs", "gradients"))
-            w = np.array(c["weight"]["data"]).reshape(c["weight"]["shape"])
-            axes = None if c["attrs"]["axes"] is None else tuple(c["attrs"]["axes"])
-            hit = x == (np.max if c["op"] == "reduce_max" else np.min)(x, axes, keepdims=True)
-            w = w if axes is None else np.expand_dims(w, axes)
-            close(g, hit / hit.sum(axes, keepdims=True) * w, 1e-15, 0, c["id"])
+    conventions()
     print("checks:", CHECKS)
     if FAILURES:
         sys.exit("\n".join(FAILURES))
