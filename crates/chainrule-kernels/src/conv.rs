@@ -195,13 +195,23 @@ fn multiply<T>(
                 while column < columns.end {
                     let (image, at) = (column / plan.spatial, column % plan.spatial);
                     let count = (plan.spatial - at).min(columns.end - column);
+                    let first = column - columns.start;
                     for channel in 0..plan.channels {
-                        let from = &sums[channel * width + column - columns.start..][..count];
                         let place = ((image * plan.groups + group) * plan.channels + channel) * plan.spatial + at;
+                        // Sums along the kernel lie channel by channel for each column.
+                        let (start, step) = match patches.along_kernel() {
+                            true => (first * plan.channels + channel, plan.channels),
+                            false => (channel * width + first, 1),
+                        };
+                        let from = sums[start..].iter().step_by(step);
                         // SAFETY: tasks own disjoint columns of disjoint groups and parts.
                         unsafe {
                             if plan.parts > 1 {
-                                partial.slice(part * total + place, count).copy_from_slice(from);
+                                let to = partial.slice(part * total + place, count);
+                                to.iter_mut().zip(from).for_each(|(o, &x)| *o = x);
+                            } else if step == 1 {
+                                let to = shared.slice(place, count);
+                                to.iter_mut().zip(&sums[start..]).for_each(|(o, &x)| *o = T::store(x));
                             } else {
                                 let to = shared.slice(place, count);
                                 to.iter_mut().zip(from).for_each(|(o, &x)| *o = T::store(x));
@@ -229,7 +239,8 @@ fn multiply<T>(
     debug_assert_eq!(plan.batch * plan.spatial, plan.columns);
 }
 
-/// sums [channels, columns] = weights[.., rows] · patches[rows, columns], a bounded depth at a time.
+/// sums [channels, columns] = weights[.., rows] · patches[rows, columns], a bounded depth at a time; transposed if the
+/// patches lie along the kernel.
 fn block<T>(
     plan: &Plan,
     patches: &Patches<T>,
@@ -244,16 +255,36 @@ fn block<T>(
 {
     let width = columns.len();
     let deepest = (BLOCK / width).clamp(64, DEPTH).min(rows.len());
-    scratch::with::<T::Number, _>(deepest * width, |room| {
+    // A long row is a multiple of a page often enough: its column would fall into one set of the cache.
+    let packed = if plan.depth > 2 * DEPTH { deepest * plan.channels } else { 0 };
+    scratch::with::<T::Number, _>(deepest * width + packed, |room| {
+        let (room, packed) = room.split_at_mut(deepest * width);
         let mut start = rows.start;
         while start < rows.end {
             let depth = deepest.min(rows.end - start);
             let room = &mut room[..depth * width];
-            let rhs = patches.fill(origin, start..start + depth, columns.clone(), room);
-            let lhs = Matrix { data: weights[start..].as_ptr(), row: plan.depth as isize, column: 1 };
-            let size = [plan.channels, width, depth];
+            patches.fill(origin, start..start + depth, columns.clone(), room);
+            let mut lhs = Matrix { data: weights[start..].as_ptr(), row: plan.depth as isize, column: 1 };
+            if !packed.is_empty() {
+                for (row, packed) in packed.chunks_exact_mut(depth).take(plan.channels).enumerate() {
+                    packed.copy_from_slice(&weights[row * plan.depth + start..][..depth]);
+                }
+                lhs = Matrix { data: packed.as_ptr(), row: depth as isize, column: 1 };
+            }
+            let accumulate = start > rows.start;
+            let sums = sums.as_mut_ptr();
             // SAFETY: the weights hold channels · depth elements, the room depth · width, the sums channels · width.
-            unsafe { T::Number::multiply(size, sums.as_mut_ptr(), width, start > rows.start, lhs, rhs) };
+            unsafe {
+                if patches.along_kernel() {
+                    // The transposed product, so that neither operand needs its long side turned.
+                    let patch = Matrix { data: room.as_ptr(), row: depth as isize, column: 1 };
+                    let weight = Matrix { row: lhs.column, column: lhs.row, ..lhs };
+                    T::Number::multiply([width, plan.channels, depth], sums, plan.channels, accumulate, patch, weight);
+                } else {
+                    let patch = Matrix { data: room.as_ptr(), row: width as isize, column: 1 };
+                    T::Number::multiply([plan.channels, width, depth], sums, width, accumulate, lhs, patch);
+                }
+            }
             start += depth;
         }
     });

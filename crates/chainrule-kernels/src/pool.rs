@@ -121,7 +121,7 @@ pub(crate) fn fill_tiles<T: Send>(
     size: usize,
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let total = if width == 0 { 0 } else { out.len() / width };
+    let total = out.len().checked_div(width).unwrap_or(0);
     let shared = Shared::new(out);
     in_tiles(pool, total, size, |start, len| {
         // SAFETY: tiles are disjoint and lie in `out`.

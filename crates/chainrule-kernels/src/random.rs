@@ -9,6 +9,7 @@ use crate::pool::{Pool, fill_tiles};
 use crate::simd::{Arch, Loop, Portable, dispatch};
 use crate::view::ViewMut;
 use half::{bf16, f16};
+use std::marker::PhantomData;
 
 /// Elements that one tile takes.
 const GRAIN: usize = 1 << 13;
@@ -32,17 +33,86 @@ pub fn random(pool: &Pool, distribution: Distribution, keys: &[i64], sample_nume
     assert!(fits, "random: {} as {dtype}", distribution.name());
     let draw = Draw { pool, keys, each: sample_numel };
     match (distribution, dtype) {
-        (Distribution::Bits, _) => draw.fill(out, |w| two(w).map(|x| x as i64)),
-        (Distribution::Uniform, DType::F64) => draw.fill(out, |w| two(w).map(unit64)),
-        (Distribution::Uniform, DType::BF16) => draw.fill(out, |w| w.map(|x| bf16_below(unit32(x)))),
-        (Distribution::Uniform, DType::F16) => draw.fill(out, |w| w.map(|x| f16_below(unit32(x)))),
-        (Distribution::Uniform, _) => draw.fill(out, |w| w.map(unit32)),
-        (Distribution::Normal, DType::F64) => draw.fill(out, |w| normal64(two(w).map(unit64))),
-        (Distribution::Normal, DType::BF16) => draw.fill(out, |w| normal32(w).map(bf16::from_f32)),
-        (Distribution::Normal, DType::F16) => draw.fill(out, |w| normal32(w).map(f16::from_f32)),
-        (Distribution::Normal, _) => draw.fill(out, normal32),
+        (Distribution::Bits, _) => draw.fill::<i64, 2, _>(out, Bits),
+        (Distribution::Uniform, DType::F64) => draw.fill::<f64, 2, _>(out, Uniform),
+        (Distribution::Uniform, DType::BF16) => draw.fill::<bf16, 4, _>(out, Uniform),
+        (Distribution::Uniform, DType::F16) => draw.fill::<f16, 4, _>(out, Uniform),
+        (Distribution::Uniform, _) => draw.fill::<f32, 4, _>(out, Uniform),
+        (Distribution::Normal, DType::F64) => draw.fill::<f64, 2, _>(out, Normal),
+        (Distribution::Normal, DType::BF16) => draw.fill::<bf16, 4, _>(out, Normal),
+        (Distribution::Normal, DType::F16) => draw.fill::<f16, 4, _>(out, Normal),
+        (Distribution::Normal, _) => draw.fill::<f32, 4, _>(out, Normal),
     }
 }
+
+/// Words of `LANES` consecutive blocks.
+type Words = [[u32; LANES]; 4];
+
+/// What a distribution makes of blocks: `N` elements a block, written lane by lane so that they become vector code.
+trait Shape<T, const N: usize>: Sync {
+    fn of(words: &Words) -> [[T; LANES]; N];
+}
+struct Bits;
+struct Uniform;
+struct Normal;
+
+macro_rules! shape {
+    ($($name:ident: $t:ty, $n:literal, |$w:ident, $l:ident| $body:expr;)*) => { $(
+        impl Shape<$t, $n> for $name {
+            #[inline(always)]
+            fn of($w: &Words) -> [[$t; LANES]; $n] {
+                let mut out = [[<$t>::default(); LANES]; $n];
+                for $l in 0..LANES {
+                    let values: [$t; $n] = $body;
+                    for n in 0..$n {
+                        out[n][$l] = values[n];
+                    }
+                }
+                out
+            }
+        }
+    )* };
+}
+shape! {
+    Bits: i64, 2, |w, l| two(w, l).map(|x| x as i64);
+    Uniform: f64, 2, |w, l| two(w, l).map(unit64);
+    Uniform: f32, 4, |w, l| [unit32(w[0][l]), unit32(w[1][l]), unit32(w[2][l]), unit32(w[3][l])];
+    Uniform: bf16, 4, |w, l| [0, 1, 2, 3].map(|i| bf16_below(unit32(w[i][l])));
+    Uniform: f16, 4, |w, l| [0, 1, 2, 3].map(|i| f16_below(unit32(w[i][l])));
+    Normal: f64, 2, |w, l| normal64(two(w, l).map(unit64));
+}
+impl Shape<f32, 4> for Normal {
+    /// In f32, without fused operations, so that the bits are the same on every processor. 32 bits give the radius, so
+    /// the tails reach 6.7.
+    #[inline(always)]
+    fn of(w: &Words) -> [[f32; LANES]; 4] {
+        let mut out = [[0.0; LANES]; 4];
+        for pair in [0, 2] {
+            let (mut radius, mut angle) = ([0.0f32; LANES], [0.0f32; LANES]);
+            for l in 0..LANES {
+                let u = (w[pair][l] as f32 + 0.5) * (1.0 / 4_294_967_296.0);
+                radius[l] = (-2.0 * math::log::<Portable>(u)).sqrt();
+                angle[l] = unit32(w[pair + 1][l]) * std::f32::consts::TAU;
+            }
+            for l in 0..LANES {
+                out[pair][l] = radius[l] * math::cos(angle[l]);
+            }
+            for l in 0..LANES {
+                out[pair + 1][l] = radius[l] * math::sin(angle[l]);
+            }
+        }
+        out
+    }
+}
+macro_rules! normal_half {
+    ($($t:ty),*) => { $(impl Shape<$t, 4> for Normal {
+        #[inline(always)]
+        fn of(w: &Words) -> [[$t; LANES]; 4] {
+            <Normal as Shape<f32, 4>>::of(w).map(|lanes| lanes.map(<$t>::from_f32))
+        }
+    })* };
+}
+normal_half!(bf16, f16);
 
 struct Draw<'a> {
     pool: &'a Pool,
@@ -52,7 +122,7 @@ struct Draw<'a> {
 
 impl Draw<'_> {
     /// Fills `out` with what `f` makes of each block, `N` elements a block.
-    fn fill<T: Plain, const N: usize>(&self, out: ViewMut, f: impl Fn([u32; 4]) -> [T; N] + Sync) {
+    fn fill<T: Plain, const N: usize, S: Shape<T, N>>(&self, out: ViewMut, _: S) {
         let dtype = out.dtype;
         let out: &mut [T] = out.elements(dtype, self.keys.len() * self.each);
         fill_tiles(self.pool, out, 1, GRAIN, |start, out| {
@@ -63,18 +133,8 @@ impl Draw<'_> {
                 let count = (self.each - i).min(out.len() - done);
                 let part = &mut out[done..done + count];
                 done += count;
-                let block = |index: usize| {
-                    let counter = [index as u32, (index as u64 >> 32) as u32, 0, 0];
-                    f(philox(counter, [key as u32, (key >> 32) as u32]))
-                };
-                let skip = (N - i % N) % N;
-                let (head, body) = part.split_at_mut(skip.min(count));
-                for (n, x) in head.iter_mut().enumerate() {
-                    *x = block(i / N)[i % N + n];
-                }
-                let first = (i + skip) / N;
                 let key = [key as u32, (key >> 32) as u32];
-                dispatch(Blocks { key, first, out: body, f: &f });
+                dispatch((Blocks { key, first: i / N, skip: i % N, out: part, shape: PhantomData::<S> }, [(); N]));
             }
         });
     }
@@ -83,36 +143,44 @@ impl Draw<'_> {
 /// Blocks computed side by side: as many as the widest vector has words.
 const LANES: usize = 16;
 
-/// Consecutive blocks of one key.
-struct Blocks<'a, T, F> {
+/// The elements of consecutive blocks of one key, without the first `skip`.
+struct Blocks<'a, T, S> {
     key: [u32; 2],
     first: usize,
+    skip: usize,
     out: &'a mut [T],
-    f: &'a F,
+    shape: PhantomData<S>,
 }
 
-impl<T: Plain, const N: usize, F: Fn([u32; 4]) -> [T; N]> Loop for Blocks<'_, T, F> {
+impl<T: Plain, const N: usize, S: Shape<T, N>> Loop for (Blocks<'_, T, S>, [(); N]) {
     type Output = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        let mut chunks = self.out.chunks_exact_mut(LANES * N);
-        let mut index = self.first as u64;
-        for chunk in &mut chunks {
-            let words = lanes(index, self.key);
-            for (lane, out) in chunk.chunks_exact_mut(N).enumerate() {
-                out.copy_from_slice(&(self.f)(words.map(|word| word[lane])));
-            }
+        let Blocks { key, first, mut skip, mut out, .. } = self.0;
+        let mut index = first as u64;
+        while !out.is_empty() {
+            let values = S::of(&lanes(index, key));
             index += LANES as u64;
-        }
-        for out in chunks.into_remainder().chunks_mut(N) {
-            let values = (self.f)(philox([index as u32, (index >> 32) as u32, 0, 0], self.key));
-            out.copy_from_slice(&values[..out.len()]);
-            index += 1;
+            let count = (LANES * N - skip).min(out.len());
+            let (part, rest) = out.split_at_mut(count);
+            if count == LANES * N {
+                for (lane, part) in part.chunks_exact_mut(N).enumerate() {
+                    for n in 0..N {
+                        part[n] = values[n][lane];
+                    }
+                }
+            } else {
+                for (i, x) in part.iter_mut().enumerate() {
+                    *x = values[(skip + i) % N][(skip + i) / N];
+                }
+            }
+            (out, skip) = (rest, 0);
         }
     }
 }
 
 /// `philox` of consecutive counters, a lane each.
+#[allow(clippy::needless_range_loop)] // all words of a lane, side by side
 #[inline(always)]
 fn lanes(first: u64, mut key: [u32; 2]) -> [[u32; LANES]; 4] {
     let mut c = [[0u32; LANES]; 4];
@@ -135,8 +203,8 @@ fn lanes(first: u64, mut key: [u32; 2]) -> [[u32; LANES]; 4] {
 }
 
 #[inline(always)]
-fn two(w: [u32; 4]) -> [u64; 2] {
-    [w[0] as u64 | (w[1] as u64) << 32, w[2] as u64 | (w[3] as u64) << 32]
+fn two(w: &Words, l: usize) -> [u64; 2] {
+    [w[0][l] as u64 | (w[1][l] as u64) << 32, w[2][l] as u64 | (w[3][l] as u64) << 32]
 }
 
 /// The upper 24 bits, on [0, 1).
@@ -170,20 +238,6 @@ fn normal64([u, v]: [f64; 2]) -> [f64; 2] {
     let radius = (-2.0 * (-u).ln_1p()).sqrt();
     let (sin, cos) = (std::f64::consts::TAU * v).sin_cos();
     [radius * cos, radius * sin]
-}
-
-/// In f32, without fused operations, so that the bits are the same on every processor. 32 bits give the radius, so
-/// the tails reach 6.7.
-#[inline(always)]
-fn normal32(w: [u32; 4]) -> [f32; 4] {
-    let pair = |a: u32, b: u32| {
-        let u = (a as f32 + 0.5) * (1.0 / 4_294_967_296.0);
-        let radius = (-2.0 * math::log::<Portable>(u)).sqrt();
-        let angle = unit32(b) * std::f32::consts::TAU;
-        [radius * math::cos(angle), radius * math::sin(angle)]
-    };
-    let ([a, b], [c, d]) = (pair(w[0], w[1]), pair(w[2], w[3]));
-    [a, b, c, d]
 }
 
 #[cfg(test)]

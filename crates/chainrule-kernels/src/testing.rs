@@ -105,7 +105,21 @@ fn buffer(dtype: DType, values: &[f64]) -> Buffer {
 }
 
 fn element(dtype: DType, bytes: &[u8], at: usize) -> f64 {
-    by_dtype!(dtype, T => typed::<T>(bytes)[at].load() as f64)
+    by_dtype!(dtype, T => typed::<T>(bytes)[at].load().wide())
+}
+
+/// A number as f64.
+trait Wide {
+    fn wide(self) -> f64;
+}
+macro_rules! wide {
+    ($($t:ty),*) => { $(impl Wide for $t { fn wide(self) -> f64 { self as f64 } })* };
+}
+wide!(f32, i32, i64, u8);
+impl Wide for f64 {
+    fn wide(self) -> f64 {
+        self
+    }
 }
 
 /// Contiguous memory as f64.

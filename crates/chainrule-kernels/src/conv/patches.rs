@@ -4,7 +4,6 @@
 //! is written along whichever of the two has the longer rows.
 
 use crate::element::{Number, Stored};
-use crate::gemm::Matrix;
 use crate::scratch;
 use crate::simd::{Arch, Loop, dispatch};
 use crate::view::numel;
@@ -76,21 +75,18 @@ impl<'a, T: Stored> Patches<'a, T> {
         }
     }
 
-    /// Writes the block of kernel elements `rows` and results `columns`, and says how it lies in `room`.
-    pub(super) fn fill(
-        &self,
-        origin: isize,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        room: &mut [T::Number],
-    ) -> Matrix<T::Number> {
-        let (height, width) = (rows.len(), columns.len());
-        if self.kernel.sizes[2] > self.result.sizes[2] {
+    /// Whether blocks are written along the kernel: a line for each result.
+    pub(super) fn along_kernel(&self) -> bool {
+        self.kernel.sizes[2] > self.result.sizes[2]
+    }
+
+    /// Writes the block of kernel elements `rows` and results `columns`: row-major in `room`, rows being results if
+    /// `along_kernel`, else kernel elements.
+    pub(super) fn fill(&self, origin: isize, rows: Range<usize>, columns: Range<usize>, room: &mut [T::Number]) {
+        if self.along_kernel() {
             self.write(origin, &self.result, columns, &self.kernel, rows, room);
-            Matrix { data: room.as_ptr(), row: 1, column: height as isize }
         } else {
             self.write(origin, &self.kernel, rows, &self.result, columns, room);
-            Matrix { data: room.as_ptr(), row: width as isize, column: 1 }
         }
     }
 
@@ -161,12 +157,21 @@ impl<'a, T: Stored> Patches<'a, T> {
             }
             return;
         }
-        // Those with 0 ≤ first + i·step < size.
-        let low = if first >= 0 { 0 } else { ((-first + step - 1) / step).min(count) };
-        let high = if first >= size { low } else { ((size - 1 - first) / step + 1).clamp(low, count) };
+        // Those with 0 ≤ first + i·step < size; a division costs as much as copying a short run.
+        let (low, high) = if step == 1 {
+            let low = (-first).clamp(0, count);
+            (low, (size - first).clamp(low, count))
+        } else {
+            let low = if first >= 0 { 0 } else { ((-first + step - 1) / step).min(count) };
+            (low, if first >= size { low } else { ((size - 1 - first) / step + 1).clamp(low, count) })
+        };
         let (low, high) = (low as usize, high as usize);
-        out[..low].fill(T::Number::ZERO);
-        out[high..].fill(T::Number::ZERO);
+        if low > 0 {
+            out[..low].fill(T::Number::ZERO);
+        }
+        if high < out.len() {
+            out[high..].fill(T::Number::ZERO);
+        }
         if low == high {
             return;
         }
@@ -175,12 +180,33 @@ impl<'a, T: Stored> Patches<'a, T> {
         let out = &mut out[low..high];
         if by == 1 {
             let from = &self.source[from as usize..][..out.len()];
-            out.iter_mut().zip(from).for_each(|(o, x)| *o = x.load());
+            match out.len() {
+                16.. => in_pieces::<T, 16>(from, out),
+                4.. => in_pieces::<T, 4>(from, out),
+                _ => out.iter_mut().zip(from).for_each(|(o, x)| *o = x.load()),
+            }
         } else {
             for (i, o) in out.iter_mut().enumerate() {
                 *o = self.source[(from + i as isize * by) as usize].load();
             }
         }
+    }
+}
+
+/// Copies at least `N` elements in pieces of `N`, the last overlapping the one before: no scalar remainder.
+#[inline(always)]
+fn in_pieces<T: Stored, const N: usize>(from: &[T], out: &mut [T::Number]) {
+    let last = out.len() - N;
+    let mut at = 0;
+    loop {
+        let (from, out) = (&from[at..][..N], &mut out[at..][..N]);
+        for i in 0..N {
+            out[i] = from[i].load();
+        }
+        if at == last {
+            return;
+        }
+        at = (at + N).min(last);
     }
 }
 

@@ -159,7 +159,7 @@ op1! {
 fn round_bf16(x: f32) -> u32 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
-    if x == x { rounded } else { (bits | 0x0040_0000) & 0xffff_0000 }
+    if x.is_nan() { (bits | 0x0040_0000) & 0xffff_0000 } else { rounded }
 }
 
 /// Operations on any number, written once.

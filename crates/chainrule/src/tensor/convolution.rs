@@ -109,12 +109,13 @@ impl Tensor {
     }
 
     /// The adjoint of a convolution with this kernel [C, O/groups, K…], also called deconvolution: [N, C, S…] grows
-    /// to [N, O, (S − 1)·stride + dilation·(K − 1) + 1 − 2·padding + output_padding].
+    /// to [N, O, (S − 1)·stride + dilation·(K − 1) + 1 − 2·padding + output_padding]. The output padding is one number for
+    /// all axes or one for each.
     ///
     /// # Panics
     /// If channels, ranks or options do not fit.
     #[track_caller]
-    pub fn conv_transpose(&self, kernel: &Tensor, options: &Convolution, output_padding: usize) -> Tensor {
+    pub fn conv_transpose(&self, kernel: &Tensor, options: &Convolution, output_padding: &[usize]) -> Tensor {
         match self.try_conv_transpose(kernel, options, output_padding) {
             Ok(tensor) => tensor,
             Err(error) => panic!("{error}"),
@@ -127,7 +128,7 @@ impl Tensor {
         &self,
         kernel: &Tensor,
         options: &Convolution,
-        output_padding: usize,
+        output_padding: &[usize],
     ) -> Result<Tensor, ShapeError> {
         let space = self.rank().saturating_sub(2);
         if space == 0 || kernel.rank() != self.rank() || options.groups == 0 || kernel.shape()[0] % options.groups != 0
@@ -136,13 +137,14 @@ impl Tensor {
             return Err(ShapeError::new("conv_transpose", message));
         }
         let dilation = each("dilation", &options.dilation, space)?;
+        let extra = each("output_padding", output_padding, space)?;
         let padding = (0..space).map(|i| {
             let reach = (dilation[i] * (kernel.shape()[i + 2] - 1)) as isize;
             let (low, high) = match &options.padding {
                 Padding::Both(n) => (*n as isize, *n as isize),
                 Padding::Each(list) => list[i],
             };
-            (reach - low, reach - high + output_padding as isize)
+            (reach - low, reach - high + extra[i] as isize)
         });
         let dims = ConvDims {
             stride: std::iter::repeat_n(1, space).collect(),

@@ -119,14 +119,12 @@ impl Tensor {
     /// Hyperbolic sine, exact near 0.
     #[track_caller]
     pub fn sinh(&self) -> Tensor {
-        let e = self.expm1();
-        (&e + &e / (&e + 1.0)) * 0.5
+        (self.expm1() - (-self).expm1()) * 0.5
     }
     /// Hyperbolic cosine.
     #[track_caller]
     pub fn cosh(&self) -> Tensor {
-        let e = self.exp();
-        (&e + 1.0 / &e) * 0.5
+        (self.exp() + (-self).exp()) * 0.5
     }
     /// Whether x is NaN.
     #[track_caller]

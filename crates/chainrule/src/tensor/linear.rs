@@ -121,7 +121,7 @@ impl Tensor {
 /// Sums of products by a formula over named axes, as NumPy's einsum: `einsum("bij,bjk->bik", &[&a, &b])`.
 ///
 /// Without `->` the result has the axes that occur once, in alphabetical order. A letter twice in one operand is
-/// its diagonal.
+/// its diagonal; `...` stands for all axes that are not named, aligned at the end.
 ///
 /// # Panics
 /// If the formula does not fit the operands.
@@ -157,6 +157,7 @@ fn try_einsum(formula: &str, operands: &[&Tensor]) -> Result<Tensor, ShapeError>
         once.sort_unstable();
         once
     });
+    let (terms, result) = expand_ellipses(terms, result, operands);
     for (term, operand) in terms.iter().zip(operands) {
         if term.len() != operand.rank() {
             return fail(format!("term {} for {}", term.iter().collect::<String>(), operand.ty()));
@@ -197,6 +198,21 @@ fn try_einsum(formula: &str, operands: &[&Tensor]) -> Result<Tensor, ShapeError>
         Some(order) if order.len() == names.len() => Ok(product.permuted(&order)),
         _ => fail("the result must name axes of the operands, each once".into()),
     }
+}
+
+/// Gives the axes behind `...` names of their own, the same for axes that align.
+fn expand_ellipses(terms: Vec<Vec<char>>, result: Vec<char>, operands: &[&Tensor]) -> (Vec<Vec<char>>, Vec<char>) {
+    let hidden =
+        |term: &[char], rank: usize| if term.contains(&'.') { (rank + 3).saturating_sub(term.len()) } else { 0 };
+    let widest = terms.iter().zip(operands).map(|(term, operand)| hidden(term, operand.rank())).max().unwrap_or(0);
+    let expand = |term: &[char], count: usize| -> Vec<char> {
+        let text: String = term.iter().collect();
+        let names: String =
+            (0..count as u32).filter_map(|i| char::from_u32(0xE000 + (widest - count) as u32 + i)).collect();
+        text.replacen("...", &names, 1).chars().collect()
+    };
+    let terms = terms.iter().zip(operands).map(|(term, operand)| expand(term, hidden(term, operand.rank()))).collect();
+    (terms, expand(&result, widest))
 }
 
 #[track_caller]
