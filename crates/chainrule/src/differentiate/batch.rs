@@ -4,7 +4,7 @@
 //! if the operation allows it and repeated if not.
 
 use super::control;
-use crate::tensor::{Composite, DotDims, Node, Op, Tensor, outputs};
+use crate::tensor::{Composite, DotDims, Node, Op, Tensor};
 use std::sync::Arc;
 
 type Batched = Option<Tensor>;
@@ -23,7 +23,7 @@ pub(super) fn batch(node: &Arc<Node>, b: &[Batched], size: usize) -> Vec<Batched
         Op::Scan(dims, body) => control::scan_batch(dims, body, x, b, size),
         Op::Cond(yes, no) => control::cond_batch(yes, no, x, b, size),
         op @ Op::Call(..) => control::call_batch(op, x, b, size),
-        op => outputs(&single(op, x, b, size).node_handle()).into_iter().map(Some).collect(),
+        op => single(op, x, b, size).outputs().into_iter().map(Some).collect(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::rules::sum;
 use super::{push, reverse, transpose::zeros_of};
 use crate::tensor::{
     CustomRule, Lambda, Op, Origin, ScanDims, Shared, Tensor, Type, checkpoint_call, collect, cond_call, forward,
-    outputs, scan_call,
+    scan_call,
 };
 use rustc_hash::FxHashSet;
 
@@ -16,10 +16,6 @@ type Tangent = Option<Tensor>;
 
 fn placeholders(like: &[Tensor], wanted: &[bool]) -> Vec<Tangent> {
     like.iter().zip(wanted).map(|(x, &wanted)| wanted.then(|| Tensor::input(x.ty().clone()))).collect()
-}
-
-fn all_outputs(tensor: &Tensor) -> Vec<Tensor> {
-    (0..tensor.node().types().len()).map(|i| tensor.output(i)).collect()
 }
 
 /// Tangents of a lambda's results, for placeholders as tangents of the wanted params.
@@ -83,7 +79,7 @@ pub(super) fn scan_jvp(dims: &ScanDims, body: &Shared<Lambda>, x: &[Tensor], t: 
     if !residuals.is_empty() {
         let results = body.results.iter().chain(&residuals).cloned().collect();
         let forward = scan_call(*dims, Lambda { params: body.params.clone(), results }, x);
-        sequence_values.extend(all_outputs(&forward).split_off(body.results.len()));
+        sequence_values.extend(forward.outputs().split_off(body.results.len()));
         sequence_params.extend(residuals);
     }
 
@@ -102,7 +98,7 @@ pub(super) fn scan_jvp(dims: &ScanDims, body: &Shared<Lambda>, x: &[Tensor], t: 
     }
     let linear = scan_call(linear_dims, Lambda { params, results: linear_results }, &values);
     let mut outputs: Vec<Tangent> = vec![None; body.results.len()];
-    all_outputs(&linear).into_iter().zip(wanted).for_each(|(output, i)| outputs[i] = Some(output));
+    linear.outputs().into_iter().zip(wanted).for_each(|(output, i)| outputs[i] = Some(output));
     outputs
 }
 
@@ -152,7 +148,7 @@ pub(super) fn scan_transpose(
     let stacked: Vec<Tensor> = given.iter().map(|&i| ct[i].clone().expect("given")).collect();
     let values = [start, zeros, stacked, v(&other_x), v(&other_k)].concat();
     let node = scan_call(back, Lambda { params, results }, &values);
-    let outputs = all_outputs(&node);
+    let outputs = node.outputs();
     let mut cotangents: Vec<Option<Tensor>> = vec![None; x.len()];
     let places = (0..nc).chain(linear_k.iter().copied()).chain(linear_x.iter().copied());
     places.zip(outputs).for_each(|(i, output)| cotangents[i] = Some(output));
@@ -197,7 +193,7 @@ pub(super) fn cond_jvp(yes: &Lambda, no: &Lambda, x: &[Tensor], t: &[Tangent]) -
     let (a, kept) = a.unwrap_or_else(|| zero_lambda(yes, &t[1..]));
     let (b, _) = b.unwrap_or_else(|| zero_lambda(no, &t[1..]));
     let inputs: Vec<Tensor> = x.iter().cloned().chain(t.iter().flatten().cloned()).collect();
-    spread(all_outputs(&cond_call(a, b, &inputs)), &kept, count)
+    spread(cond_call(a, b, &inputs).outputs(), &kept, count)
 }
 
 /// The transpose of a lambda: (params that are not linear, cotangents) to cotangents of the linear ones.
@@ -227,7 +223,7 @@ pub(super) fn cond_transpose(
 ) -> Vec<Option<Tensor>> {
     let (a, b) = (transposed_lambda(yes, &linear[1..], ct), transposed_lambda(no, &linear[1..], ct));
     let inputs: Vec<Tensor> = pick(x, linear, false).into_iter().chain(ct.iter().flatten().cloned()).collect();
-    spread(all_outputs(&cond_call(a, b, &inputs)), &linear_places(linear), x.len())
+    spread(cond_call(a, b, &inputs).outputs(), &linear_places(linear), x.len())
 }
 
 /// A checkpoint whose body is this lambda: recomputed wherever it is used.
@@ -344,7 +340,7 @@ pub(super) fn scan_batch(
             None => x[i].clone(),
         })
         .collect();
-    let outputs = all_outputs(&scan_call(*dims, lambda, &values));
+    let outputs = scan_call(*dims, lambda, &values).outputs();
     let placed = outputs.into_iter().zip(want).enumerate().map(|(i, (y, batched))| match (i < nc, batched) {
         (true, true) => y,
         (false, true) => y.swap_axes(0, 1),
@@ -369,7 +365,7 @@ pub(super) fn cond_batch(
     };
     let (a, c) = (branch(yes), branch(no));
     if b[0].is_none() {
-        return all_outputs(&cond_call(a, c, &values)).into_iter().map(Some).collect();
+        return cond_call(a, c, &values).outputs().into_iter().map(Some).collect();
     }
     // A condition for each of the batch: both branches are computed, and selected between.
     let (a, c) = (crate::tensor::instantiate(&a, &values[1..]), crate::tensor::instantiate(&c, &values[1..]));
@@ -394,7 +390,7 @@ pub(super) fn call_batch(op: &Op, x: &[Tensor], b: &[Option<Tensor>], size: usiz
             Tensor::apply(Op::Call(kind, Shared::new(lambda)), &values)
         }
     };
-    outputs(&call.node_handle()).into_iter().map(Some).collect()
+    call.outputs().into_iter().map(Some).collect()
 }
 
 /// A user's rule on a batch: the rule, itself batched.

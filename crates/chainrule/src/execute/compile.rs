@@ -106,7 +106,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
             Ok(program) => optimize::optimize(program),
             Err(error) => panic!("compile: {error}"),
         };
-        let plan = Plan::new(&program, PlanOptions { donate: true });
+        let plan = Plan::new(&program, PlanOptions::with_state());
         // The template keeps the form of the result, not the expression behind it.
         let template = tree::map(&result, |leaf| Tensor::zeros(leaf.shape(), leaf.dtype()));
         self.versions.push(Version {

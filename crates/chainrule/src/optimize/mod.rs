@@ -1,6 +1,6 @@
 //! Passes: programs to better programs with the same results. Each has a name, a switch and a log line.
 //!
-//! `CHAINRULE_PASSES=-fuse,-cse` turns passes off; `CHAINRULE_PRINT=fuse` prints the program after one, `all` after each.
+//! `CHAINRULE_PASSES=-fuse,-cse` turns passes off (the planner's `in_place`, `reuse` and `state` too); `CHAINRULE_PRINT=fuse` prints the program after one, `all` after each.
 //! Debug builds verify the program after every pass.
 
 mod clean;
@@ -27,9 +27,14 @@ pub const PASSES: &[Pass] = &[
 
 /// Runs all passes that are not switched off.
 pub fn optimize(program: Program) -> Program {
-    let switches = std::env::var("CHAINRULE_PASSES").unwrap_or_default();
-    let off: Vec<&str> = switches.split(',').filter_map(|name| name.trim().strip_prefix('-')).collect();
+    let off: Vec<&str> = PASSES.iter().map(|pass| pass.name).filter(|name| switched_off(name)).collect();
     optimize_without(program, &off)
+}
+
+/// Whether the environment's `CHAINRULE_PASSES` turns off the pass of this name.
+pub(crate) fn switched_off(pass: &str) -> bool {
+    let switches = std::env::var("CHAINRULE_PASSES").unwrap_or_default();
+    switches.split(',').any(|name| name.trim().strip_prefix('-') == Some(pass))
 }
 
 /// Runs all passes but those named.

@@ -2,7 +2,7 @@
 
 use super::lower::{Draft, Lowered, Origination, Stored};
 use super::{Kernel, Operand, Place, Plan, PlanOptions, Step, Target};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every value starts on a cache line.
 const ALIGN: usize = 64;
@@ -11,7 +11,8 @@ pub(super) fn place(mut lowered: Lowered, options: PlanOptions) -> Plan {
     let count = lowered.buffers.len();
     let mut shared: Vec<usize> = (0..count).collect();
     let last = last_reads(&lowered.drafts, count);
-    for position in 0..lowered.drafts.len() {
+    let candidates = if options.in_place { 0..lowered.drafts.len() } else { 0..0 };
+    for position in candidates {
         update_in_place(&mut lowered, &mut shared, &last, position);
     }
     let root = |buffer: usize| -> usize {
@@ -22,7 +23,7 @@ pub(super) fn place(mut lowered: Lowered, options: PlanOptions) -> Plan {
         buffer
     };
     let donated = if options.donate { donations(&mut lowered, &root) } else { Vec::new() };
-    let (ranges, arena, live) = assign(&lowered, &root);
+    let (ranges, arena, live) = assign(&lowered, &root, options.reuse);
     let given: BTreeMap<usize, usize> = donated.iter().copied().collect();
     let place_of = |buffer: usize| match lowered.buffers[root(buffer)].origination {
         Origination::Temporary => Place::Arena(ranges[root(buffer)].clone()),
@@ -153,7 +154,11 @@ fn overwrites(draft: &mut Draft, argument: usize, result: usize, buffers: &[supe
 }
 
 /// Offsets for all temporaries: the smallest free gap that fits, else the end.
-fn assign(lowered: &Lowered, root: &dyn Fn(usize) -> usize) -> (Vec<std::ops::Range<usize>>, usize, usize) {
+fn assign(
+    lowered: &Lowered,
+    root: &dyn Fn(usize) -> usize,
+    reuse: bool,
+) -> (Vec<std::ops::Range<usize>>, usize, usize) {
     let count = lowered.buffers.len();
     let mut death: Vec<usize> = vec![0; count];
     let mut birth: Vec<Option<usize>> = vec![None; count];
@@ -181,10 +186,11 @@ fn assign(lowered: &Lowered, root: &dyn Fn(usize) -> usize) -> (Vec<std::ops::Ra
         }
         live = live.max(alive);
         for &buffer in &dying[position] {
-            free.give(
-                ranges[buffer].start..ranges[buffer].start + lowered.buffers[buffer].bytes.next_multiple_of(ALIGN),
-            );
-            alive -= lowered.buffers[buffer].bytes;
+            let bytes = lowered.buffers[buffer].bytes;
+            if reuse {
+                free.give(ranges[buffer].start..ranges[buffer].start + bytes.next_multiple_of(ALIGN));
+            }
+            alive -= bytes;
         }
     }
     (ranges, free.end, live)
@@ -193,7 +199,7 @@ fn assign(lowered: &Lowered, root: &dyn Fn(usize) -> usize) -> (Vec<std::ops::Ra
 /// Gaps of the arena, by size for the best fit and by start and end for merging.
 #[derive(Default)]
 struct FreeList {
-    by_size: BTreeMap<(usize, usize), ()>,
+    by_size: BTreeSet<(usize, usize)>,
     by_start: BTreeMap<usize, usize>,
     end: usize,
 }
@@ -203,7 +209,7 @@ impl FreeList {
         if padded == 0 {
             return 0..0;
         }
-        let gap = self.by_size.range((padded, 0)..).next().map(|(&(size, start), ())| (start, size));
+        let gap = self.by_size.range((padded, 0)..).next().map(|&(size, start)| (start, size));
         let start = match gap {
             Some((start, size)) => {
                 self.remove(start, size);
@@ -248,7 +254,7 @@ impl FreeList {
     fn insert(&mut self, start: usize, size: usize) {
         if size > 0 {
             self.by_start.insert(start, size);
-            self.by_size.insert((size, start), ());
+            self.by_size.insert((size, start));
         }
     }
 

@@ -141,11 +141,30 @@ impl Kernel {
     }
 }
 
-/// How arguments and results may share memory.
-#[derive(Clone, Copy, Debug, Default)]
+/// How values may share memory. The switches are those of `CHAINRULE_PASSES`, beside the passes of `optimize/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// Results may take the memory of arguments of their type, which are then overwritten.
+    /// State in place (`state`): results may take the memory of arguments of their type, which are then overwritten.
     pub donate: bool,
+    /// Updates in place (`in_place`): an elementwise step may overwrite an operand that is not needed any more.
+    pub in_place: bool,
+    /// Lifetimes (`reuse`): values that are not alive together share bytes.
+    pub reuse: bool,
+}
+
+impl Default for PlanOptions {
+    /// Everything that is not switched off, state excepted, which is the caller's to allow.
+    fn default() -> PlanOptions {
+        let on = |name| !crate::optimize::switched_off(name);
+        PlanOptions { donate: false, in_place: on("in_place"), reuse: on("reuse") }
+    }
+}
+
+impl PlanOptions {
+    /// [`PlanOptions::default`] for a function whose arguments may be overwritten.
+    pub fn with_state() -> PlanOptions {
+        PlanOptions { donate: !crate::optimize::switched_off("state"), ..PlanOptions::default() }
+    }
 }
 
 impl Plan {

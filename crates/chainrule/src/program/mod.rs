@@ -102,16 +102,6 @@ impl Program {
         (self.types.len() - 1) as Value
     }
 
-    /// For every value, the position of the last instruction that reads it; outputs are read at the end.
-    pub(crate) fn last_uses(&self) -> Vec<Option<usize>> {
-        let mut last = vec![None; self.types.len()];
-        for (position, instruction) in self.instructions.iter().enumerate() {
-            instruction.inputs.iter().for_each(|&value| last[value as usize] = Some(position));
-        }
-        self.outputs.iter().for_each(|&value| last[value as usize] = Some(self.instructions.len()));
-        last
-    }
-
     /// The number of instructions, those of bodies included.
     pub fn len(&self) -> usize {
         let inner = |instruction: &Instruction| instruction.kind.bodies().iter().map(|body| body.len()).sum::<usize>();

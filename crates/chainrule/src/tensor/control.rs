@@ -47,10 +47,6 @@ pub(crate) fn free_values(params: &[Tensor], results: &[Tensor]) -> Vec<Tensor> 
         .collect()
 }
 
-fn outputs(tensor: &Tensor) -> Vec<Tensor> {
-    super::graph::outputs(&tensor.node)
-}
-
 /// How a [`scan_with`] walks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScanOptions {
@@ -113,7 +109,7 @@ pub fn scan_with<C: Tree, X: Tree, Y: Tree>(
         panic!("scan: {} tensors are carried and the body returns {}", carries.len(), tree::leaves(&c).len());
     }
     let inputs: Vec<Tensor> = carries.into_iter().chain(sequences).chain(captured).collect();
-    let results = outputs(&scan_call(dims, lambda, &inputs));
+    let results = scan_call(dims, lambda, &inputs).outputs();
     let (last, stacked) = results.split_at(dims.carries);
     (tree::rebuild(&c, last), tree::rebuild(&y, stacked))
 }
@@ -186,7 +182,7 @@ pub fn cond<X: Tree, Y: Tree>(
     let both = |results| Lambda { params: closed.params.clone(), results };
     let inputs: Vec<Tensor> = std::iter::once(condition.clone()).chain(leaves).chain(captured).collect();
     let node = cond_call(both(results_yes), both(results_no), &inputs);
-    tree::rebuild(&yes, &outputs(&node))
+    tree::rebuild(&yes, &node.outputs())
 }
 
 #[track_caller]
@@ -215,5 +211,5 @@ fn call(kind: CallKind, body: impl FnOnce(&[Tensor]) -> Vec<Tensor>, inputs: &[T
     let types: SmallVec<[Type; 4]> = inputs.iter().map(|x| x.ty().clone()).collect();
     let (lambda, captured) = trace(&types, body);
     let inputs: Vec<Tensor> = inputs.iter().cloned().chain(captured).collect();
-    outputs(&Tensor::apply(Op::Call(kind, Shared::new(lambda)), &inputs))
+    Tensor::apply(Op::Call(kind, Shared::new(lambda)), &inputs).outputs()
 }

@@ -143,8 +143,9 @@ impl Tensor {
         &self.node
     }
 
-    pub(crate) fn node_handle(&self) -> Arc<Node> {
-        self.node.clone()
+    /// All outputs of the node.
+    pub(crate) fn outputs(&self) -> Vec<Tensor> {
+        graph::outputs(&self.node)
     }
 
     /// Which output of the node this is.
