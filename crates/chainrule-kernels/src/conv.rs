@@ -186,8 +186,9 @@ fn multiply<T>(
             let (group, tile) = (rest / tiles, rest % tiles);
             let columns = tile * plan.tile..((tile + 1) * plan.tile).min(plan.columns);
             let rows = part * plan.part..((part + 1) * plan.part).min(plan.depth);
-            let width = columns.len();
-            scratch::with::<T::Number, _>(plan.channels * width, |sums| {
+            // GEMM reads whole vectors of columns as they lie; others it would pack again.
+            let pitch = columns.len().next_multiple_of(patches::TURNED);
+            scratch::with::<T::Number, _>(plan.channels * pitch, |sums| {
                 let weights = &weights[group * plan.channels * plan.depth..][..plan.channels * plan.depth];
                 block(plan, patches, origin(group), weights, rows, columns.clone(), sums);
                 // A tile's columns, image by image, go to their places in the result or in the part's own sums.
@@ -195,23 +196,13 @@ fn multiply<T>(
                 while column < columns.end {
                     let (image, at) = (column / plan.spatial, column % plan.spatial);
                     let count = (plan.spatial - at).min(columns.end - column);
-                    let first = column - columns.start;
                     for channel in 0..plan.channels {
+                        let from = &sums[channel * pitch + column - columns.start..][..count];
                         let place = ((image * plan.groups + group) * plan.channels + channel) * plan.spatial + at;
-                        // Sums along the kernel lie channel by channel for each column.
-                        let (start, step) = match patches.along_kernel() {
-                            true => (first * plan.channels + channel, plan.channels),
-                            false => (channel * width + first, 1),
-                        };
-                        let from = sums[start..].iter().step_by(step);
                         // SAFETY: tasks own disjoint columns of disjoint groups and parts.
                         unsafe {
                             if plan.parts > 1 {
-                                let to = partial.slice(part * total + place, count);
-                                to.iter_mut().zip(from).for_each(|(o, &x)| *o = x);
-                            } else if step == 1 {
-                                let to = shared.slice(place, count);
-                                to.iter_mut().zip(&sums[start..]).for_each(|(o, &x)| *o = T::store(x));
+                                partial.slice(part * total + place, count).copy_from_slice(from);
                             } else {
                                 let to = shared.slice(place, count);
                                 to.iter_mut().zip(from).for_each(|(o, &x)| *o = T::store(x));
@@ -239,8 +230,8 @@ fn multiply<T>(
     debug_assert_eq!(plan.batch * plan.spatial, plan.columns);
 }
 
-/// sums [channels, columns] = weights[.., rows] · patches[rows, columns], a bounded depth at a time; transposed if the
-/// patches lie along the kernel.
+/// sums [channels, columns] = weights[.., rows] · patches[rows, columns], a bounded depth at a time, with columns padded
+/// to whole vectors.
 fn block<T>(
     plan: &Plan,
     patches: &Patches<T>,
@@ -253,17 +244,17 @@ fn block<T>(
     T: Stored,
     T::Number: Multiply,
 {
-    let width = columns.len();
-    let deepest = (BLOCK / width).clamp(64, DEPTH).min(rows.len());
+    let pitch = columns.len().next_multiple_of(patches::TURNED);
+    let deepest = (BLOCK / pitch).clamp(64, DEPTH).min(rows.len());
     // A long row is a multiple of a page often enough: its column would fall into one set of the cache.
     let packed = if plan.depth > 2 * DEPTH { deepest * plan.channels } else { 0 };
-    scratch::with::<T::Number, _>(deepest * width + packed, |room| {
-        let (room, packed) = room.split_at_mut(deepest * width);
+    scratch::with::<T::Number, _>(deepest * pitch + packed, |room| {
+        let (room, packed) = room.split_at_mut(deepest * pitch);
         let mut start = rows.start;
         while start < rows.end {
             let depth = deepest.min(rows.end - start);
-            let room = &mut room[..depth * width];
-            patches.fill(origin, start..start + depth, columns.clone(), room);
+            let room = &mut room[..depth * pitch];
+            patches.fill(origin, start..start + depth, columns.clone(), pitch, room);
             let mut lhs = Matrix { data: weights[start..].as_ptr(), row: plan.depth as isize, column: 1 };
             if !packed.is_empty() {
                 for (row, packed) in packed.chunks_exact_mut(depth).take(plan.channels).enumerate() {
@@ -271,20 +262,10 @@ fn block<T>(
                 }
                 lhs = Matrix { data: packed.as_ptr(), row: depth as isize, column: 1 };
             }
-            let accumulate = start > rows.start;
-            let sums = sums.as_mut_ptr();
-            // SAFETY: the weights hold channels · depth elements, the room depth · width, the sums channels · width.
-            unsafe {
-                if patches.along_kernel() {
-                    // The transposed product, so that neither operand needs its long side turned.
-                    let patch = Matrix { data: room.as_ptr(), row: depth as isize, column: 1 };
-                    let weight = Matrix { row: lhs.column, column: lhs.row, ..lhs };
-                    T::Number::multiply([width, plan.channels, depth], sums, plan.channels, accumulate, patch, weight);
-                } else {
-                    let patch = Matrix { data: room.as_ptr(), row: width as isize, column: 1 };
-                    T::Number::multiply([plan.channels, width, depth], sums, width, accumulate, lhs, patch);
-                }
-            }
+            let rhs = Matrix { data: room.as_ptr(), row: pitch as isize, column: 1 };
+            let size = [plan.channels, pitch, depth];
+            // SAFETY: the weights hold channels · depth elements, the room depth · pitch, the sums channels · pitch.
+            unsafe { T::Number::multiply(size, sums.as_mut_ptr(), pitch, start > rows.start, lhs, rhs) };
             start += depth;
         }
     });

@@ -75,22 +75,40 @@ impl<'a, T: Stored> Patches<'a, T> {
         }
     }
 
-    /// Whether blocks are written along the kernel: a line for each result.
-    pub(super) fn along_kernel(&self) -> bool {
-        self.kernel.sizes[2] > self.result.sizes[2]
-    }
-
-    /// Writes the block of kernel elements `rows` and results `columns`: row-major in `room`, rows being results if
-    /// `along_kernel`, else kernel elements.
-    pub(super) fn fill(&self, origin: isize, rows: Range<usize>, columns: Range<usize>, room: &mut [T::Number]) {
-        if self.along_kernel() {
-            self.write(origin, &self.result, columns, &self.kernel, rows, room);
-        } else {
-            self.write(origin, &self.kernel, rows, &self.result, columns, room);
+    /// Writes the block of kernel elements `rows` and results `columns` into `room`, row-major with `pitch` elements a
+    /// row; what is beyond the columns is unspecified but finite.
+    pub(super) fn fill(
+        &self,
+        origin: isize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        pitch: usize,
+        room: &mut [T::Number],
+    ) {
+        let width = columns.len();
+        if self.kernel.sizes[2] <= self.result.sizes[2] {
+            for row in room.chunks_exact_mut(pitch) {
+                row[width..].fill(T::Number::ZERO);
+            }
+            return self.write(origin, &self.kernel, rows, &self.result, columns, pitch, room);
         }
+        // The kernel has the longer rows: write a few results along it, then turn them.
+        let depth = rows.len();
+        scratch::with::<T::Number, _>(TURNED * depth, |lines| {
+            for start in (0..width).step_by(TURNED) {
+                let count = TURNED.min(width - start);
+                if count < TURNED {
+                    lines.fill(T::Number::ZERO);
+                }
+                let some = columns.start + start..columns.start + start + count;
+                self.write(origin, &self.result, some, &self.kernel, rows.clone(), depth, &mut lines[..count * depth]);
+                dispatch(Turn { lines, depth, pitch, room: &mut room[start..] });
+            }
+        });
     }
 
-    /// Writes a line of `inner` indices for each `outer` index.
+    /// Writes a line of `inner` indices for each `outer` index, lines `pitch` apart.
+    #[allow(clippy::too_many_arguments)]
     fn write(
         &self,
         origin: isize,
@@ -98,12 +116,12 @@ impl<'a, T: Stored> Patches<'a, T> {
         lines: Range<usize>,
         inner: &Side,
         range: Range<usize>,
+        pitch: usize,
         room: &mut [T::Number],
     ) {
-        let width = range.len();
         let row = inner.sizes[2];
         // The runs of the inner range, decoded once: start in the line, length, offset, coordinates.
-        let most = width / row + 2;
+        let most = range.len() / row + 2;
         scratch::with::<i64, _>(most * 6, |runs| {
             let (runs, _) = runs.as_chunks_mut::<6>();
             let mut count = 0;
@@ -115,16 +133,8 @@ impl<'a, T: Stored> Patches<'a, T> {
                 count += 1;
                 at += len;
             }
-            dispatch(Lines {
-                patches: self,
-                origin,
-                outer,
-                lines,
-                runs: &runs[..count],
-                step: inner.steps[2],
-                width,
-                room,
-            });
+            let runs = &runs[..count];
+            dispatch(Lines { patches: self, origin, outer, lines, runs, step: inner.steps[2], pitch, room });
         });
     }
 
@@ -193,6 +203,32 @@ impl<'a, T: Stored> Patches<'a, T> {
     }
 }
 
+/// Results that are turned together: as many as share a cache line.
+pub(super) const TURNED: usize = 16;
+
+/// Writes `TURNED` lines as columns.
+struct Turn<'a, N> {
+    lines: &'a [N],
+    depth: usize,
+    pitch: usize,
+    room: &'a mut [N],
+}
+
+impl<N: Number> Loop for Turn<'_, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let Turn { lines, depth, pitch, room } = self;
+        let lines: [&[N]; TURNED] = std::array::from_fn(|j| &lines[j * depth..][..depth]);
+        for k in 0..depth {
+            let row = &mut room[k * pitch..][..TURNED];
+            for j in 0..TURNED {
+                row[j] = lines[j][k];
+            }
+        }
+    }
+}
+
 /// Copies at least `N` elements in pieces of `N`, the last overlapping the one before: no scalar remainder.
 #[inline(always)]
 fn in_pieces<T: Stored, const N: usize>(from: &[T], out: &mut [T::Number]) {
@@ -219,7 +255,7 @@ struct Lines<'a, T: Stored> {
     /// Start in the line, length, offset, coordinates.
     runs: &'a [[i64; 6]],
     step: usize,
-    width: usize,
+    pitch: usize,
     room: &'a mut [T::Number],
 }
 
@@ -227,7 +263,7 @@ impl<T: Stored> Loop for Lines<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        for (line, out) in self.lines.zip(self.room.chunks_exact_mut(self.width)) {
+        for (line, out) in self.lines.zip(self.room.chunks_exact_mut(self.pitch)) {
             let (offset, [z, y, x]) = self.outer.decode(line);
             let base = self.origin + offset;
             for &[start, len, offset, rz, ry, rx] in self.runs {

@@ -142,7 +142,7 @@ impl<B> Version<B> {
             .collect();
         let arguments: Vec<&[u8]> = storages.iter().map(|s| s.as_ref().map_or(&[][..], Storage::bytes)).collect();
         let mut results: Vec<&mut [u8]> = buffers.iter_mut().map(Buffer::bytes_mut).collect();
-        machine::run(pool, &self.plan, &arguments, &mut results, &mut self.scratch)?;
+        machine::run_on(pool, &self.plan, &arguments, &mut results, &mut self.scratch)?;
         let types = self.plan.results.iter().cloned();
         Ok(buffers.into_iter().zip(types).map(|(buffer, ty)| Tensor::from_storage(Storage::new(buffer, ty))).collect())
     }

@@ -82,8 +82,19 @@ impl Scratch {
 type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
 type SlicesMut<'a> = SmallVec<[&'a mut [u8]; 4]>;
 
+/// [`run`] on one of the pool's own threads, so that no kernel waits for a hand-over.
+pub(super) fn run_on(
+    pool: &Pool,
+    plan: &Plan,
+    arguments: &[&[u8]],
+    results: &mut [&mut [u8]],
+    scratch: &mut Scratch,
+) -> Result<(), ExecuteError> {
+    pool.install(|| run(pool, plan, arguments, results, scratch))
+}
+
 /// Runs a plan. Donated arguments already lie in their results; their argument slices are not read.
-pub(super) fn run(
+fn run(
     pool: &Pool,
     plan: &Plan,
     arguments: &[&[u8]],

@@ -35,7 +35,7 @@ impl std::error::Error for TensorFileError {}
 /// synced and renamed.
 ///
 /// # Errors
-/// If the file cannot be written; nothing is left behind then.
+/// If the file cannot be written, or two leaves have one path; nothing is left behind then.
 ///
 /// ```
 /// use chainrule::prelude::*;
@@ -47,7 +47,13 @@ impl std::error::Error for TensorFileError {}
 /// assert_eq!(back[0].to_vec::<f32>(), [1.0, 2.0]);
 /// ```
 pub fn save<T: Tree>(tree: &T, path: impl AsRef<Path>) -> Result<(), TensorFileError> {
-    let leaves = named_leaves(tree).into_iter().map(|(name, _, leaf)| (name, leaf)).collect();
+    let path = path.as_ref();
+    let mut leaves = BTreeMap::new();
+    for (name, _, leaf) in named_leaves(tree) {
+        if leaves.insert(name.clone(), leaf).is_some() {
+            return Err(TensorFileError::Mismatch(path.into(), format!("two leaves are called {name}")));
+        }
+    }
     save_tensors(&leaves, path)
 }
 
