@@ -1,1 +1,43 @@
-//! chainrule-nn
+//! Layers, losses, initialisers and optimizers: plain structs and functions over [`chainrule`].
+//!
+//! A layer is a struct that derives `Tree` and has a `forward`; there is no trait to implement and nothing to register.
+//! An optimizer is a tree too: its moments and its step count are state that a compiled step carries and updates in
+//! place. Nothing here computes: all of it only writes expressions, inside `compile` or outside.
+//!
+//! ```
+//! use chainrule::prelude::*;
+//! use chainrule_nn::prelude::*;
+//!
+//! let mut model = Mlp::new(&Key::new(1), &[2, 16, 2]);
+//! let mut adam = Adam::new(&model, 0.05);
+//! let x = Tensor::from([[0.0f32, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]);
+//! let y = Tensor::from([0i64, 1, 1, 0]);
+//! let mut step = compile(|((model, adam), x, y): &((Mlp, Adam<Mlp>), Tensor, Tensor)| {
+//!     let (loss, grads) = value_and_grad(|m: &Mlp| m.forward(x).cross_entropy(y), model);
+//!     let (grads, _) = clip_norm(&grads, 1.0);
+//!     (adam.update(model, &grads), loss)
+//! });
+//! let mut loss = Tensor::from(0.0f32);
+//! for _ in 0..200 {
+//!     ((model, adam), loss) = step.run(((model, adam), x.clone(), y.clone())).unwrap();
+//! }
+//! assert!(loss.item::<f32>() < 0.05);
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod clip;
+pub mod init;
+pub mod layer;
+pub mod loss;
+pub mod optimizer;
+pub mod schedule;
+
+/// What most programs need: `use chainrule_nn::prelude::*`.
+pub mod prelude {
+    pub use crate::clip::{clip_norm, global_norm};
+    pub use crate::init;
+    pub use crate::layer::{Linear, Mlp};
+    pub use crate::loss::{cross_entropy, mean_squared_error};
+    pub use crate::optimizer::{Adam, Optimizer, Sgd};
+    pub use crate::schedule::Schedule;
+}

@@ -1,6 +1,8 @@
-//! Everything around a training run that is not the model: data, the folder of a run, metrics and plots.
+//! Training and everything around it that is not the model: data, the loop, the folder of a run, metrics and plots.
 //!
-//! - [`idx`] reads IDX files; [`digits`] is a small data set carried inside the crate.
+//! - [`trainer`] is the loop; [`backprop`] shows what back-propagation did in one of its steps.
+//! - [`log`] keeps a training in its run folder, [`progress`] shows it, [`interrupt`] ends it on Ctrl-C.
+//! - [`idx`] reads IDX files; [`digits`] is a small data set carried inside the crate; [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
 //! - [`metrics`] counts: accuracy, confusion matrix, running mean.
 //! - [`curves`] draws training curves as PNG and SVG.
@@ -8,8 +10,14 @@
 //! Whatever comes from outside gives a typed error that says what was wrong, where, and what would be right.
 #![forbid(unsafe_code)]
 
+pub mod backprop;
 pub mod curves;
 pub mod digits;
 pub mod idx;
+pub mod interrupt;
+pub mod log;
 pub mod metrics;
+pub mod picture;
+pub mod progress;
 pub mod run;
+pub mod trainer;

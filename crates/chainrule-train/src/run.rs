@@ -186,7 +186,11 @@ impl RunFolder {
             version: env!("CARGO_PKG_VERSION").into(),
         };
         let run = RunFolder { path, about };
-        run.write_json(ABOUT, &run.about)?;
+        if let Err(error) = run.write_json(ABOUT, &run.about) {
+            // A full disk must not leave a folder that is no run.
+            let _ = fs::remove_dir(&run.path);
+            return Err(error);
+        }
         Ok(run)
     }
 

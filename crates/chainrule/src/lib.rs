@@ -37,10 +37,25 @@ pub mod prelude {
         GradientError, Unreached, checkpoint, custom_derivative, grad, gradient, hessian, hvp, jacobian, jvp,
         value_and_grad, value_and_grad_aux, vjp, vmap, vmap_axes,
     };
-    pub use crate::execute::compile;
+    pub use crate::execute::{compile, eval_all};
     pub use crate::tensor::{
-        Convolution, DType, Key, NewAxis, Padding, Pooling, Tensor, concat, cond, einsum, scan, scan_truncated, stack,
-        step,
+        Convolution, DType, Key, NewAxis, Padding, Pooling, ScanOptions, Tensor, concat, cond, einsum, scan,
+        scan_truncated, scan_with, stack, step,
     };
     pub use crate::tree::{Tree, leaves, load, parameter_count, paths, save, zip_map};
+}
+
+/// The code blocks of the documentation, run as tests.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/differentiate.md")]
+    mod differentiate {}
+    #[doc = include_str!("../../../docs/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../../../docs/programs.md")]
+    mod programs {}
+    #[doc = include_str!("../../../docs/trees.md")]
+    mod trees {}
 }

@@ -280,23 +280,13 @@ pub(super) fn custom_jvp(
 
 /// Batches a lambda: results for params with a new leading axis where marked, and which results got one.
 fn batched_lambda(body: &Lambda, marked: &[bool], size: usize) -> (Lambda, Vec<bool>) {
-    let params: Vec<Tensor> = body
-        .params
-        .iter()
-        .zip(marked)
-        .map(|(p, &marked)| {
-            let lead = if marked { Some(size) } else { None };
-            Tensor::input(p.ty().with_shape(lead.into_iter().chain(p.shape().iter().copied())))
-        })
-        .collect();
-    let chosen = |want: bool| (0..params.len()).filter(move |&i| marked[i] == want);
-    // Params that are not batched are renamed first, so that the lambda binds its own placeholders throughout.
-    let renamed = crate::tensor::instantiate(
-        &Lambda { params: chosen(false).map(|i| body.params[i].clone()).collect(), results: body.results.clone() },
-        &chosen(false).map(|i| params[i].clone()).collect::<Vec<_>>(),
-    );
-    let leaves: Vec<Tensor> = chosen(true).map(|i| body.params[i].clone()).collect();
-    let values: Vec<Option<Tensor>> = chosen(true).map(|i| Some(params[i].clone())).collect();
+    // All params become placeholders of the lambda's own at once: one may be an expression of others.
+    let own: Vec<Tensor> = body.params.iter().map(|p| Tensor::input(p.ty().clone())).collect();
+    let renamed = crate::tensor::instantiate(body, &own);
+    let wide = |p: &Tensor| Tensor::input(p.ty().with_shape([size].into_iter().chain(p.shape().iter().copied())));
+    let params: Vec<Tensor> = own.iter().zip(marked).map(|(p, &m)| if m { wide(p) } else { p.clone() }).collect();
+    let leaves = pick(&own, marked, true);
+    let values = pick(&params, marked, true).into_iter().map(Some).collect();
     let results = forward(&renamed, &leaves, values, |node, inputs| super::batch::batch(node, inputs, size));
     let got: Vec<bool> = results.iter().map(Option::is_some).collect();
     let results = results.into_iter().zip(renamed).map(|(new, old)| new.unwrap_or(old)).collect();

@@ -14,7 +14,7 @@ mod transpose;
 #[doc(hidden)]
 pub use rules::composite_by_definition;
 
-use crate::tensor::{DType, Derivation, Tensor, checkpoint_call, custom_call, forward, outputs};
+use crate::tensor::{DType, Derivation, Origin, Tensor, checkpoint_call, custom_call, forward, outputs};
 use crate::tree::{self, Role, Tree};
 
 /// Why a gradient cannot be given.
@@ -135,13 +135,25 @@ pub fn gradient<T: Tree, A>(
     x: &T,
     unreached: Unreached,
 ) -> Result<(Tensor, A, T), GradientError> {
-    let variables = Variables::of(x)?;
+    gradient_at(Origin::here(), f, x, unreached)
+}
+
+/// [`gradient`] whose own nodes carry a given line, as do those of the `_at` functions below: what a transform builds
+/// inside a closure would else carry the closure's.
+fn gradient_at<T: Tree, A>(
+    here: Origin,
+    f: impl FnOnce(&T) -> (Tensor, A),
+    x: &T,
+    unreached: Unreached,
+) -> Result<(Tensor, A, T), GradientError> {
+    let variables = here.scope(|| Variables::of(x))?;
     let (value, aux) = f(&variables.tree);
     if value.rank() != 0 || !value.dtype().is_float() {
         return Err(GradientError::NotScalar { result: value.ty().to_string() });
     }
-    let pulled = reverse::pull(&[value.clone()], vec![Some(value.ones_like())], &variables.leaves);
-    let gradient = variables.collect(x, pulled, unreached)?;
+    let one = here.scope(|| value.ones_like());
+    let pulled = reverse::pull(&[value.clone()], vec![Some(one)], &variables.leaves);
+    let gradient = here.scope(|| variables.collect(x, pulled, unreached))?;
     Ok((value, aux, gradient))
 }
 
@@ -157,8 +169,9 @@ pub fn gradient<T: Tree, A>(
 /// assert_eq!(pull(&Tensor::from([1.0, 10.0])).to_vec::<f64>(), [2.0, 40.0]);
 /// ```
 #[track_caller]
-pub fn vjp<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T) -> (Y, impl Fn(&Y) -> T) {
-    let variables = match Variables::of(x) {
+pub fn vjp<T: Tree, Y: Tree, F: FnOnce(&T) -> Y>(f: F, x: &T) -> (Y, impl Fn(&Y) -> T + use<T, Y, F>) {
+    let here = Origin::here();
+    let variables = match here.scope(|| Variables::of(x)) {
         Ok(variables) => variables,
         Err(error) => panic!("{error}"),
     };
@@ -168,7 +181,7 @@ pub fn vjp<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T) -> (Y, impl Fn(&Y) 
     let pull = move |ct: &Y| {
         let cotangents = checked("vjp", &results, tree::leaves(ct));
         let pulled = reverse::pull(&results, cotangents.into_iter().map(Some).collect(), &variables.leaves);
-        match variables.collect(&template, pulled, Unreached::Error) {
+        match here.scope(|| variables.collect(&template, pulled, Unreached::Error)) {
             Ok(cotangent) => cotangent,
             Err(error) => panic!("{error}"),
         }
@@ -190,7 +203,12 @@ pub fn vjp<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T) -> (Y, impl Fn(&Y) 
 /// ```
 #[track_caller]
 pub fn jvp<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T, direction: &T) -> (Y, Y) {
-    let variables = match Variables::of(x) {
+    jvp_at(Origin::here(), f, x, direction)
+}
+
+#[track_caller]
+fn jvp_at<T: Tree, Y: Tree>(here: Origin, f: impl FnOnce(&T) -> Y, x: &T, direction: &T) -> (Y, Y) {
+    let variables = match here.scope(|| Variables::of(x)) {
         Ok(variables) => variables,
         Err(error) => panic!("{error}"),
     };
@@ -200,8 +218,8 @@ pub fn jvp<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T, direction: &T) -> (
     let y = f(&variables.tree);
     let results = tree::leaves(&y);
     let pushed = push(&results, &variables.leaves, tangents.map(|(t, _)| Some(t)).collect());
-    let pushed: Vec<Tensor> =
-        pushed.into_iter().zip(&results).map(|(t, y)| t.unwrap_or_else(|| y.zeros_like())).collect();
+    let zeros = |y: &Tensor| here.scope(|| y.zeros_like());
+    let pushed: Vec<Tensor> = pushed.into_iter().zip(&results).map(|(t, y)| t.unwrap_or_else(|| zeros(y))).collect();
     let tangent = tree::rebuild(&y, &pushed);
     (y, tangent)
 }
@@ -216,7 +234,8 @@ pub fn jvp<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T, direction: &T) -> (
 /// ```
 #[track_caller]
 pub fn hvp<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T, direction: &T) -> T {
-    jvp(|x: &T| zero_grad(&f, x), x, direction).1
+    let here = Origin::here();
+    jvp_at(here, |x: &T| zero_grad(here, &f, x), x, direction).1
 }
 
 /// The Jacobian ∂yᵢ/∂xⱼ: each leaf has the shape of y, then that of the leaf of x.
@@ -238,6 +257,7 @@ pub fn jacobian<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T) -> T {
 /// [`jacobian`] by forward mode: one pass an element of x, in a batch.
 #[track_caller]
 pub fn jacobian_forward<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T) -> T {
+    let here = Origin::here();
     let leaves = tree::named_leaves(x);
     let columns: Vec<Tensor> = (0..leaves.len())
         .map(|place| {
@@ -245,35 +265,45 @@ pub fn jacobian_forward<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T) -> T {
             if *role == Role::State {
                 return leaf.clone();
             }
-            let basis = Tensor::eye(leaf.numel(), leaf.dtype()).reshape([&[leaf.numel()], leaf.shape()].concat());
+            let basis = here.scope(|| unit_directions(leaf));
             let push = |t: &Tensor| {
+                let zeros = |i: usize| here.scope(|| leaves[i].2.zeros_like());
                 let direction: Vec<Tensor> =
-                    (0..leaves.len()).map(|i| if i == place { t.clone() } else { leaves[i].2.zeros_like() }).collect();
-                jvp(&f, x, &tree::rebuild(x, &direction)).1
+                    (0..leaves.len()).map(|i| if i == place { t.clone() } else { zeros(i) }).collect();
+                jvp_at(here, &f, x, &tree::rebuild(x, &direction)).1
             };
-            let columns = vmap(push, &basis);
+            let columns = vmap_at(here, push, &basis, &[Some(0)]);
             let y = columns.shape()[1..].to_vec();
-            columns.move_axis(0, -1).reshape([&y[..], leaf.shape()].concat())
+            here.scope(|| columns.move_axis(0, -1).reshape([&y[..], leaf.shape()].concat()))
         })
         .collect();
     tree::rebuild(x, &columns)
 }
 
+/// Every direction along one element of x, as a batch.
+fn unit_directions(x: &Tensor) -> Tensor {
+    Tensor::eye(x.numel(), x.dtype()).reshape([&[x.numel()], x.shape()].concat())
+}
+
 /// [`jacobian`] by reverse mode: one pass an element of y, in a batch.
 #[track_caller]
 pub fn jacobian_reverse<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T) -> T {
+    let here = Origin::here();
     let y = f(x);
-    let basis = Tensor::eye(y.numel(), y.dtype()).reshape([&[y.numel()], y.shape()].concat());
+    let basis = here.scope(|| unit_directions(&y));
     let pull = |ct: &Tensor| {
-        let value = |x: &T| (f(x) * ct).sum(..);
-        zero_grad(&value, x)
+        let value = |x: &T| {
+            let y = f(x);
+            here.scope(|| (y * ct).sum(..))
+        };
+        zero_grad(here, &value, x)
     };
-    let rows = vmap(pull, &basis);
+    let rows = vmap_at(here, pull, &basis, &[Some(0)]);
     let leaves: Vec<Tensor> = tree::named_leaves(x)
         .into_iter()
         .zip(tree::leaves(&rows))
         .map(|((_, role, leaf), rows)| match role {
-            Role::Parameter => rows.reshape([y.shape(), leaf.shape()].concat()),
+            Role::Parameter => here.scope(|| rows.reshape([y.shape(), leaf.shape()].concat())),
             Role::State => leaf,
         })
         .collect();
@@ -289,16 +319,18 @@ pub fn jacobian_reverse<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T) -> T {
 /// ```
 #[track_caller]
 pub fn hessian<T: Tree>(f: impl Fn(&T) -> Tensor, x: &T) -> Tensor {
+    let here = Origin::here();
     let gradient = |x: &T| {
-        let gradient = zero_grad(&f, x);
-        let flat = parameters(&gradient).iter().map(Tensor::flatten).collect::<Vec<_>>();
-        crate::tensor::concat(&flat, 0)
+        let gradient = zero_grad(here, &f, x);
+        here.scope(|| {
+            let flat = parameters(&gradient).iter().map(Tensor::flatten).collect::<Vec<_>>();
+            crate::tensor::concat(&flat, 0)
+        })
     };
     let n = tree::parameter_count(x);
-    let blocks: Vec<Tensor> = parameters(&jacobian_forward(gradient, x))
-        .iter()
-        .map(|block| block.reshape([n, block.numel() / n.max(1)]))
-        .collect();
+    let jacobian = parameters(&jacobian_forward(gradient, x));
+    let blocks: Vec<Tensor> =
+        here.scope(|| jacobian.iter().map(|block| block.reshape([n, block.numel() / n.max(1)])).collect());
     crate::tensor::concat(&blocks, 1)
 }
 
@@ -308,8 +340,8 @@ fn parameters<T: Tree>(x: &T) -> Vec<Tensor> {
 
 /// The gradient with zeros where nothing is reached: what second derivatives differentiate.
 #[track_caller]
-fn zero_grad<T: Tree>(f: &impl Fn(&T) -> Tensor, x: &T) -> T {
-    match gradient(|x| (f(x), ()), x, Unreached::Zeros) {
+fn zero_grad<T: Tree>(here: Origin, f: &impl Fn(&T) -> Tensor, x: &T) -> T {
+    match gradient_at(here, |x| (f(x), ()), x, Unreached::Zeros) {
         Ok((_, (), gradient)) => gradient,
         Err(error) => panic!("{error}"),
     }
@@ -341,8 +373,13 @@ pub fn vmap<X: Tree, Y: Tree>(f: impl FnOnce(&X) -> Y, xs: &X) -> Y {
 /// If mapped axes differ in size, there is none, or there are not as many entries as leaves.
 #[track_caller]
 pub fn vmap_axes<X: Tree, Y: Tree>(f: impl FnOnce(&X) -> Y, xs: &X, axes: &[Option<isize>]) -> Y {
+    vmap_at(Origin::here(), f, xs, axes)
+}
+
+#[track_caller]
+fn vmap_at<X: Tree, Y: Tree>(here: Origin, f: impl FnOnce(&X) -> Y, xs: &X, axes: &[Option<isize>]) -> Y {
     let leaves = tree::leaves(xs);
-    assert_eq!(leaves.len(), axes.len(), "vmap: {} axes for {} tensors", axes.len(), leaves.len());
+    assert!(leaves.len() == axes.len(), "vmap: {} axes for {} tensors", axes.len(), leaves.len());
     let mut size = None;
     let mut rows = Vec::with_capacity(leaves.len());
     let (mut placeholders, mut values) = (Vec::new(), Vec::new());
@@ -351,12 +388,13 @@ pub fn vmap_axes<X: Tree, Y: Tree>(f: impl FnOnce(&X) -> Y, xs: &X, axes: &[Opti
             rows.push(leaf.clone());
             continue;
         };
-        let batched = leaf.move_axis(axis, 0);
+        let axis = leaf.axis("vmap", axis) as isize;
+        let batched = here.scope(|| leaf.move_axis(axis, 0));
         let n = batched.shape()[0];
         if *size.get_or_insert(n) != n {
             panic!("vmap: axes of {} and {n} elements are mapped together", size.unwrap_or(n));
         }
-        let row = Tensor::input(batched.ty().with_shape(batched.shape()[1..].iter().copied()));
+        let row = here.scope(|| Tensor::input(batched.ty().with_shape(batched.shape()[1..].iter().copied())));
         rows.push(row.clone());
         placeholders.push(row);
         values.push(Some(batched));
@@ -365,8 +403,9 @@ pub fn vmap_axes<X: Tree, Y: Tree>(f: impl FnOnce(&X) -> Y, xs: &X, axes: &[Opti
     let y = f(&tree::rebuild(xs, &rows));
     let results = tree::leaves(&y);
     let batched = forward(&results, &placeholders, values, |node, inputs| batch::batch(node, inputs, size));
+    let widen = |y: &Tensor| here.scope(|| batch::widen(y, size));
     let batched: Vec<Tensor> =
-        batched.into_iter().zip(&results).map(|(new, old)| new.unwrap_or_else(|| batch::widen(old, size))).collect();
+        batched.into_iter().zip(&results).map(|(new, old)| new.unwrap_or_else(|| widen(old))).collect();
     tree::rebuild(&y, &batched)
 }
 

@@ -5,8 +5,7 @@
 
 use super::rules::sum;
 use super::{rules, transpose};
-use crate::tensor::{Derivation, Node, Tensor, collect, outputs};
-use rustc_hash::{FxHashMap, FxHashSet};
+use crate::tensor::{Derivation, KeyMap, Node, Tensor, collect, outputs};
 use std::sync::Arc;
 
 type Cotangent = Option<Tensor>;
@@ -20,28 +19,30 @@ fn backward(
 ) -> Vec<Cotangent> {
     let oldest = leaves.iter().map(|leaf| leaf.node().id()).min().unwrap_or(u64::MAX);
     let order = collect(results, leaves, oldest);
-    let mut active: FxHashSet<(u64, u32)> = leaves.iter().map(Tensor::key).collect();
+    let mut active: KeyMap<()> = leaves.iter().map(Tensor::key).collect();
     for node in &order {
-        if node.inputs().iter().any(|input| active.contains(&input.key())) {
+        if node.inputs().iter().any(|input| active.contains(input.key())) {
             let floats = node.types().iter().enumerate().filter(|(_, ty)| ty.dtype.is_float());
-            active.extend(floats.map(|(output, _)| (node.id(), output as u32)));
+            floats.for_each(|(output, _)| {
+                active.insert_new((node.id(), output as u32), ());
+            });
         }
     }
-    let mut known: FxHashMap<(u64, u32), Tensor> = FxHashMap::default();
-    let add = |key: (u64, u32), cotangent: Cotangent, known: &mut FxHashMap<(u64, u32), Tensor>| {
-        if let Some(total) = sum(known.remove(&key), cotangent) {
-            known.insert(key, total);
+    let mut known: KeyMap<Tensor> = KeyMap::default();
+    let add = |key: (u64, u32), cotangent: Cotangent, known: &mut KeyMap<Tensor>| {
+        if let Some(total) = sum(known.remove(key), cotangent) {
+            known.insert_new(key, total);
         }
     };
     for (result, cotangent) in results.iter().zip(cotangents) {
         add(result.key(), cotangent, &mut known);
     }
-    let bound: FxHashSet<(u64, u32)> = leaves.iter().map(Tensor::key).collect();
+    let bound: KeyMap<()> = leaves.iter().map(Tensor::key).collect();
     for node in order.iter().rev() {
-        let linear: Vec<bool> = node.inputs().iter().map(|input| active.contains(&input.key())).collect();
+        let linear: Vec<bool> = node.inputs().iter().map(|input| active.contains(input.key())).collect();
         let own = |output: usize| (node.id(), output as u32);
         let cts: Vec<Cotangent> = (0..node.types().len())
-            .map(|output| if bound.contains(&own(output)) { None } else { known.remove(&own(output)) })
+            .map(|output| if bound.contains(own(output)) { None } else { known.remove(own(output)) })
             .collect();
         if !linear.contains(&true) || cts.iter().all(Option::is_none) {
             continue;
@@ -55,7 +56,7 @@ fn backward(
             }
         });
     }
-    leaves.iter().map(|leaf| known.get(&leaf.key()).cloned()).collect()
+    leaves.iter().map(|leaf| known.get(leaf.key()).cloned()).collect()
 }
 
 /// The cotangents of leaves through any expression.

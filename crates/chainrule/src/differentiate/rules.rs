@@ -64,10 +64,7 @@ fn single(op: &Op, x: &[Tensor], y: &Tensor, t: &[Tangent]) -> Tangent {
             let ties = at.cast(y.dtype()).sum(&axes[..]);
             Some(at.select(t[0].as_ref()?, 0.0).sum(&axes[..]) / ties)
         }
-        Op::Reduce(Reduction::Prod, axes) => {
-            let t = t[0].as_ref()?;
-            super::push_through(|x| product_by_halves(x, axes), &x[0], t)
-        }
+        Op::Reduce(Reduction::Prod, axes) => Some(product_rule(&x[0], t[0].as_ref()?, axes)),
         Op::Cholesky => {
             // L̇ = L·Φ(L⁻¹ Ȧ L⁻ᵀ), Φ the lower triangle with half the diagonal (Murray 2016); A's lower triangle counts.
             let t = t[0].as_ref()?;
@@ -136,7 +133,7 @@ fn power_slope(x: &Tensor, p: &Tensor) -> Tensor {
     {
         return x.pow(value.as_f64() - 1.0) * value.as_f64();
     }
-    let flat = p.equal(0.0);
+    let flat = p.equal(0.0).and(x.equal(0.0));
     p * x.pow(flat.select(&p.ones_like(), p - 1.0))
 }
 
@@ -182,19 +179,26 @@ pub(super) fn sum(a: Tangent, b: Tangent) -> Tangent {
     }
 }
 
-/// Π x over axes as a tree of pairwise products, whose derivative needs no division and so is exact at zeros.
-fn product_by_halves(x: &Tensor, axes: &[usize]) -> Tensor {
+/// (Π x)˙ over axes: factors are multiplied in pairs, and the tangent of each by its partner, (a·b)˙ = ȧ·b + a·ḃ, until
+/// one is left. Nothing is divided, so it is exact at zeros.
+fn product_rule(x: &Tensor, t: &Tensor, axes: &[usize]) -> Tensor {
     let kept: Vec<usize> = (0..x.rank()).filter(|axis| !axes.contains(axis)).collect();
     let order = [&kept[..], axes].concat();
     let shape: Vec<usize> = kept.iter().map(|&axis| x.shape()[axis]).collect();
     let count = axes.iter().map(|&axis| x.shape()[axis]).product();
-    let mut rest = x.permuted(&order).reshape([&shape[..], &[count]].concat());
-    while rest.size(-1) > 1 {
-        let n = rest.size(-1);
-        let products = rest.narrow(-1, 0, n / 2) * rest.narrow(-1, n / 2, n / 2);
-        rest = if n % 2 == 0 { products } else { crate::tensor::concat(&[products, rest.narrow(-1, n - 1, 1)], -1) };
+    let flat = |v: &Tensor| v.permuted(&order).reshape([&shape[..], &[count]].concat());
+    let (mut x, mut t) = (flat(x), flat(t));
+    while x.size(-1) > 1 {
+        if x.size(-1) % 2 == 1 {
+            let one_more = [vec![(0, 0); kept.len()], vec![(0, 1)]].concat();
+            (x, t) = (x.pad(&one_more, 1.0), t.pad(&one_more, 0.0));
+        }
+        let [a, b] = x.chunk(-1);
+        let partners = crate::tensor::concat(&[&b, &a], -1);
+        t = (t * partners).reshape([&shape[..], &[2, a.size(-1)]].concat()).sum(-2);
+        x = a * b;
     }
-    if rest.size(-1) == 0 { x.prod(axes) } else { rest.squeeze(-1) }
+    t.sum(-1)
 }
 
 /// The derivative of a composite as its definition has it: what the rule above must equal.

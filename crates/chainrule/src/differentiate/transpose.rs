@@ -86,7 +86,7 @@ fn single(op: &Op, node: &Node, linear: &[bool], ct: &Tensor) -> Vec<Cotangent> 
         Op::Dot(dims) if linear != [true, true] => each([
             &|| dot_left(ct, &x[0], &x[1], dims),
             // a·b has axes (batch, a, b) and b·a (batch, b, a): the right operand is the left one of the mirrored product.
-            &|| dot_left(&mirrored(ct, &x[0], &x[1], dims), &x[1], &x[0], &flipped(dims)),
+            &|| dot_left(&mirrored(ct, &x[0], &x[1], dims), &x[1], &x[0], &dims.flipped()),
         ]),
         Op::Conv(dims) if linear != [true, true] => {
             each([&|| conv_operand(ct, &x[0], &x[1], dims), &|| conv_kernel(ct, &x[0], &x[1], dims)])
@@ -128,15 +128,6 @@ fn mirrored(ct: &Tensor, a: &Tensor, b: &Tensor, dims: &DotDims) -> Tensor {
     debug_assert_eq!(middle - batch, DotDims::free(a.rank(), &dims.lhs_batch, &dims.lhs_contract).len());
     let order: Vec<usize> = (0..batch).chain(middle..ct.rank()).chain(batch..middle).collect();
     ct.permuted(&order)
-}
-
-fn flipped(dims: &DotDims) -> DotDims {
-    DotDims {
-        lhs_batch: dims.rhs_batch.clone(),
-        rhs_batch: dims.lhs_batch.clone(),
-        lhs_contract: dims.rhs_contract.clone(),
-        rhs_contract: dims.lhs_contract.clone(),
-    }
 }
 
 /// Size of an axis once gaps are spread between its elements.

@@ -4,7 +4,7 @@ use super::machine::{self, ExecuteError, Scratch};
 use crate::optimize;
 use crate::plan::{Plan, PlanOptions};
 use crate::program::{Program, capture};
-use crate::tensor::{Storage, Tensor, Type};
+use crate::tensor::{Storage, Tensor, Type, placeholders};
 use crate::tree::{self, Tree};
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::pool::Pool;
@@ -99,7 +99,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
         if let Some(found) = self.versions.iter().position(same) {
             return found;
         }
-        let placeholders: Vec<Tensor> = named.iter().map(|leaf| Tensor::input(leaf.2.ty().clone())).collect();
+        let placeholders = placeholders(named.iter().map(|leaf| leaf.2.ty()));
         let result = (self.function)(&tree::rebuild(arguments, &placeholders));
         let inputs: Vec<(String, Tensor)> = named.iter().map(|leaf| leaf.0.clone()).zip(placeholders).collect();
         let program = match capture("compiled", &inputs, &tree::leaves(&result)) {

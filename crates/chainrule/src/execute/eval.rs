@@ -40,7 +40,8 @@ pub(crate) fn try_eval_all(tensors: &[Tensor]) -> Result<Vec<Tensor>, EvalError>
     let plan = Plan::new(&optimize::optimize(program), PlanOptions::default());
     let mut buffers: Vec<Buffer> = plan.results.iter().map(|ty| Buffer::zeroed(ty.bytes())).collect();
     let mut slices: Vec<&mut [u8]> = buffers.iter_mut().map(Buffer::bytes_mut).collect();
-    machine::run_on(&super::pool(None), &plan, &[], &mut slices, &mut Scratch::new(&plan)).map_err(EvalError::Execute)?;
+    machine::run_on(&super::pool(None), &plan, &[], &mut slices, &mut Scratch::new(&plan))
+        .map_err(EvalError::Execute)?;
     let mut computed = buffers.into_iter().zip(&plan.results).map(|(buffer, ty)| Storage::new(buffer, ty.clone()));
     let value = |tensor: &Tensor| match tensor.storage() {
         Some(_) => tensor.clone(),
@@ -91,7 +92,7 @@ impl Tensor {
     /// If there is not exactly one, and as [`Tensor::to_vec`].
     #[track_caller]
     pub fn item<T: Element>(&self) -> T {
-        assert_eq!(self.numel(), 1, "item: {} has {} elements", self.ty(), self.numel());
+        assert!(self.numel() == 1, "item: {} has {} elements", self.ty(), self.numel());
         self.to_vec::<T>()[0]
     }
 

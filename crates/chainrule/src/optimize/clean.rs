@@ -2,7 +2,7 @@
 
 use super::inside;
 use crate::program::{Kind, Program, Value};
-use crate::tensor::Op;
+use crate::tensor::{Binary, Compare, Op};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -15,7 +15,11 @@ pub(super) fn merge_equal(mut program: Program) -> Program {
     for mut instruction in instructions {
         instruction.inputs.iter_mut().for_each(|value| *value = same[*value as usize]);
         if let Kind::Op(op) = &instruction.kind {
-            let key = (op.clone(), instruction.inputs.clone(), instruction.region);
+            let mut operands = instruction.inputs.clone();
+            if commutes(op) {
+                operands.sort_unstable();
+            }
+            let key = (op.clone(), operands, instruction.region);
             let first = *seen.entry(key).or_insert(instruction.outputs[0]);
             if first != instruction.outputs[0] {
                 for (i, &value) in instruction.outputs.iter().enumerate() {
@@ -30,16 +34,29 @@ pub(super) fn merge_equal(mut program: Program) -> Program {
     program
 }
 
-/// Operations none of whose values is used vanish.
+/// Whether the order of the operands is without meaning, in floating point too.
+fn commutes(op: &Op) -> bool {
+    let binary = matches!(op, Op::Binary(binary) if !matches!(binary, Binary::Sub | Binary::Div | Binary::Pow));
+    binary || matches!(op, Op::Compare(Compare::Equal))
+}
+
+/// Operations none of whose values is used vanish, and the outputs of loops that nobody reads.
 pub(super) fn remove_unused(mut program: Program) -> Program {
-    inside(&mut program, remove_unused);
     let mut used = vec![false; program.types.len()];
     program.outputs.iter().for_each(|&value| used[value as usize] = true);
-    for instruction in program.instructions.iter().rev() {
-        if instruction.outputs.iter().any(|&value| used[value as usize]) {
-            instruction.inputs.iter().for_each(|&value| used[value as usize] = true);
+    for instruction in program.instructions.iter_mut().rev() {
+        if !instruction.outputs.iter().any(|&value| used[value as usize]) {
+            continue;
+        }
+        instruction.inputs.iter().for_each(|&value| used[value as usize] = true);
+        if let Kind::Scan(dims, body) = &mut instruction.kind {
+            let kept = |i: usize| i < dims.carries || used[instruction.outputs[i] as usize];
+            body.outputs = (0..body.outputs.len()).filter(|&i| kept(i)).map(|i| body.outputs[i]).collect();
+            instruction.outputs =
+                (0..instruction.outputs.len()).filter(|&i| kept(i)).map(|i| instruction.outputs[i]).collect();
         }
     }
     program.instructions.retain(|instruction| instruction.outputs.iter().any(|&value| used[value as usize]));
+    inside(&mut program, remove_unused);
     program
 }

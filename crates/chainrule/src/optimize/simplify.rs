@@ -6,6 +6,7 @@ use super::inside;
 use crate::program::{Kind, Program, Value};
 use crate::tensor::{Binary, Op, Scalar, Type, Unary};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 type Operands = SmallVec<[Value; 3]>;
 
@@ -18,7 +19,10 @@ enum Rewrite {
 
 pub(super) fn simplify(mut program: Program) -> Program {
     inside(&mut program, simplify);
-    let mut known = Definitions { made: vec![None; program.types.len()], types: &program.types };
+    let mut uses = vec![0; program.types.len()];
+    let reads = program.instructions.iter().flat_map(|instruction| &instruction.inputs).chain(&program.outputs);
+    reads.for_each(|&value| uses[value as usize] += 1);
+    let mut known = Definitions { made: vec![None; program.types.len()], types: &program.types, uses };
     let mut same: Vec<Value> = (0..program.types.len() as Value).collect();
     let mut kept = Vec::with_capacity(program.instructions.len());
     for mut instruction in std::mem::take(&mut program.instructions) {
@@ -29,6 +33,7 @@ pub(super) fn simplify(mut program: Program) -> Program {
             match known.rewrite(op, &instruction.inputs, output) {
                 Some(Rewrite::Same(value)) => {
                     same[output as usize] = value;
+                    known.uses[value as usize] += known.uses[output as usize];
                     gone = true;
                     break;
                 }
@@ -57,6 +62,8 @@ pub(super) fn simplify(mut program: Program) -> Program {
 struct Definitions<'a> {
     made: Vec<Option<(Op, Operands)>>,
     types: &'a [Type],
+    /// How often each value is read.
+    uses: Vec<usize>,
 }
 
 impl Definitions<'_> {
@@ -120,6 +127,17 @@ impl Definitions<'_> {
             Op::Permute(axes) if axes.windows(2).all(|pair| pair[0] < pair[1]) => same(x[0]),
             Op::Permute(axes) => match inner(0) {
                 Some((Op::Permute(first), y)) => by(Op::Permute(axes.iter().map(|&axis| first[axis]).collect()), y),
+                // (a·b)ᵀ = bᵀ·aᵀ: the gradient of a weight is born in the weight's own order.
+                Some((Op::Dot(dims), y)) if self.uses[x[0] as usize] == 1 => {
+                    let batch = dims.lhs_batch.len();
+                    let left = self.types[y[0] as usize].shape.len() - batch - dims.lhs_contract.len();
+                    let rank = axes.len();
+                    let swapped = (0..batch).chain(batch + left..rank).chain(batch..batch + left);
+                    match swapped.eq(axes.iter().copied()) {
+                        true => by(Op::Dot(Arc::new(dims.flipped())), &[y[1], y[0]]),
+                        false => None,
+                    }
+                }
                 _ => None,
             },
             Op::Reshape(shape) if self.types[x[0] as usize].shape == *shape => same(x[0]),

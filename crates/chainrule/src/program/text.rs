@@ -37,7 +37,9 @@ impl Program {
                 false => writeln!(f, "{indent}{text}{region}")?,
             }
             for body in instruction.kind.bodies() {
-                let inputs: Vec<String> = body.inputs.iter().map(|(_, v)| format!("%{v}: {}", body.ty(*v))).collect();
+                let names = Names::of(body);
+                let inputs: Vec<String> =
+                    body.inputs.iter().map(|(_, v)| format!("{}: {}", names.get(*v), body.ty(*v))).collect();
                 writeln!(f, "{indent}  ({})", inputs.join(", "))?;
                 body.write_body(f, &format!("{indent}    "), lines)?;
             }
@@ -53,8 +55,7 @@ impl Names {
     fn of(program: &Program) -> Names {
         let mut names = vec![None; program.types.len()];
         for (name, value) in &program.inputs {
-            names[*value as usize] = Some(name.clone())
-                .filter(|name| !name.is_empty() && !name.contains('.') || name.contains(char::is_alphabetic));
+            names[*value as usize] = Some(name.clone()).filter(|name| name.contains(char::is_alphabetic));
         }
         Names(names)
     }

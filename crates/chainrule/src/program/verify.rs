@@ -23,6 +23,9 @@ impl Program {
                     return Err(at(format!("uses %{value} before it is made")));
                 }
             }
+            if let Some(value) = instruction.outputs.iter().find(|&&value| value as usize >= self.types.len()) {
+                return Err(at(format!("makes %{value} of {}", self.types.len())));
+            }
             let inputs: Vec<&Type> = instruction.inputs.iter().map(|&value| self.ty(value)).collect();
             let types = instruction.kind.types(&inputs).map_err(at)?;
             let outputs: Vec<&Type> = instruction.outputs.iter().map(|&value| self.ty(value)).collect();
@@ -43,7 +46,7 @@ impl Program {
                 body.verify().map_err(at)?;
             }
         }
-        match self.outputs.iter().find(|&&value| !known[value as usize]) {
+        match self.outputs.iter().find(|&&value| !known.get(value as usize).is_some_and(|known| *known)) {
             Some(value) => Err(format!("returns %{value}, which is never made")),
             None => Ok(()),
         }

@@ -128,7 +128,12 @@ impl Tensor {
     #[track_caller]
     pub fn cross_entropy(&self, targets: &Tensor) -> Tensor {
         let rows = &self.shape()[..self.rank().max(1) - 1];
-        assert_eq!(rows, targets.shape(), "cross_entropy: logits {} and targets {}", self.ty(), targets.ty());
+        assert!(
+            rows == targets.shape(),
+            "cross_entropy: logits {} and targets {}; these must have the logits' shape without the last axis",
+            self.ty(),
+            targets.ty()
+        );
         -self.log_softmax(-1).pick(targets).mean(..)
     }
     /// Mean of (x − y)².

@@ -168,7 +168,8 @@ impl Tensor {
     }
     /// `condition ? self : other`, elementwise with broadcasting of all three; self is the condition, a bool.
     ///
-    /// The branch that is not taken receives no gradient, so its NaN does not leak.
+    /// Both branches are computed. The one that is not taken gets the cotangent 0, which its own derivative may turn
+    /// into 0·∞ = NaN: make its operand safe first.
     ///
     /// ```
     /// use chainrule::prelude::*;

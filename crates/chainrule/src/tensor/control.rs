@@ -13,9 +13,16 @@ use smallvec::SmallVec;
 /// outer tensors, which are also returned as the operands to pass for them.
 #[track_caller]
 pub(crate) fn trace(types: &[Type], body: impl FnOnce(&[Tensor]) -> Vec<Tensor>) -> (Lambda, Vec<Tensor>) {
-    let params: Vec<Tensor> = types.iter().map(|ty| Tensor::input(ty.clone())).collect();
+    let params = placeholders(types);
     let results = body(&params);
     close(params, results)
+}
+
+/// One placeholder a type, at the caller's line.
+#[track_caller]
+pub(crate) fn placeholders<'a>(types: impl IntoIterator<Item = &'a Type>) -> Vec<Tensor> {
+    let here = super::Origin::here();
+    here.scope(|| types.into_iter().map(|ty| Tensor::input(ty.clone())).collect())
 }
 
 /// Closes results over params and what else they use: everything that does not depend on a param is captured,
@@ -88,8 +95,11 @@ pub fn scan_with<C: Tree, X: Tree, Y: Tree>(
     xs: &X,
 ) -> (C, Y) {
     let (carries, sequences) = (tree::leaves(init), tree::leaves(xs));
-    let length = sequences.iter().find_map(|x| x.shape().first().copied()).or(options.length);
+    let length = options.length.or_else(|| sequences.iter().find_map(|x| x.shape().first().copied()));
     let Some(length) = length else { panic!("scan: no sequence and no length tell the number of steps") };
+    if let Some(x) = sequences.iter().find(|x| options.length.is_some() && x.shape().first() != Some(&length)) {
+        panic!("scan: {length} steps are asked for and a sequence is {}", x.ty());
+    }
     if let Some(x) = sequences.iter().find(|x| x.shape().first() != Some(&length)) {
         panic!("scan: a sequence is {} and another has {length} slices along axis 0", x.ty());
     }
@@ -139,8 +149,10 @@ pub fn scan_truncated<C: Tree, X: Tree, Y: Tree>(
     let mut start = 0;
     while start < length || template.is_none() {
         let count = window.min(length - start);
-        let part = tree::map(xs, |x| x.narrow(0, start, count));
-        let cut = tree::map(&carry, |c| if start == 0 { c.clone() } else { c.stop_gradient() });
+        let (part, cut) = super::Origin::here().scope(|| {
+            let cut = tree::map(&carry, |c| if start == 0 { c.clone() } else { c.stop_gradient() });
+            (tree::map(xs, |x| x.narrow(0, start, count)), cut)
+        });
         let (last, y) = scan_with(ScanOptions { length: Some(count), reverse: false }, &body, &cut, &part);
         carry = last;
         parts.push(tree::leaves(&y));
@@ -148,9 +160,9 @@ pub fn scan_truncated<C: Tree, X: Tree, Y: Tree>(
         start += count.max(1);
     }
     let template = template.expect("at least one window");
-    let joined: Vec<Tensor> = (0..parts[0].len())
-        .map(|i| super::concat(&parts.iter().map(|part| part[i].clone()).collect::<Vec<_>>(), 0))
-        .collect();
+    let column = |i: usize| parts.iter().map(|part| part[i].clone()).collect::<Vec<_>>();
+    let joined: Vec<Tensor> =
+        super::Origin::here().scope(|| (0..parts[0].len()).map(|i| super::concat(&column(i), 0)).collect());
     (carry, tree::rebuild(&template, &joined))
 }
 
@@ -173,7 +185,7 @@ pub fn cond<X: Tree, Y: Tree>(
     operands: &X,
 ) -> Y {
     let leaves = tree::leaves(operands);
-    let params: Vec<Tensor> = leaves.iter().map(|x| Tensor::input(x.ty().clone())).collect();
+    let params = placeholders(leaves.iter().map(Tensor::ty));
     let inner = tree::rebuild(operands, &params);
     let (yes, no) = (yes(&inner), no(&inner));
     let (results_yes, results_no) = (tree::leaves(&yes), tree::leaves(&no));

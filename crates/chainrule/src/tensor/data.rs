@@ -30,8 +30,9 @@ impl Storage {
     ///
     /// # Panics
     /// If the element type is not the dtype.
+    #[track_caller]
     pub fn as_slice<T: Element>(&self) -> &[T] {
-        assert_eq!(T::DTYPE, self.ty.dtype, "the numbers are {}, not {}", self.ty.dtype, T::DTYPE);
+        assert!(T::DTYPE == self.ty.dtype, "the numbers are {}, not {}; cast them first", self.ty.dtype, T::DTYPE);
         self.buffer.as_slice()
     }
     /// The memory itself if nobody else holds it.

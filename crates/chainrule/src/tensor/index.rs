@@ -43,36 +43,46 @@ impl From<&Tensor> for Index {
         Index::Places(places.clone())
     }
 }
+/// A place as i64; one too large for that is outside every axis.
+fn number(place: impl TryInto<i64>) -> i64 {
+    place.try_into().unwrap_or(i64::MAX)
+}
+
+/// The stop of a range that includes its end: none after the last place, which is −1.
+fn after(end: i64) -> Option<i64> {
+    end.checked_add(1).filter(|&stop| stop != 0)
+}
+
 macro_rules! index_from {
     ($($ty:ty),*) => {$(
         impl From<$ty> for Index {
             fn from(place: $ty) -> Index {
-                Index::Place(place as i64)
+                Index::Place(number(place))
             }
         }
         impl From<Range<$ty>> for Index {
             fn from(range: Range<$ty>) -> Index {
-                Index::Range(Some(range.start as i64), Some(range.end as i64), 1)
+                Index::Range(Some(number(range.start)), Some(number(range.end)), 1)
             }
         }
         impl From<RangeFrom<$ty>> for Index {
             fn from(range: RangeFrom<$ty>) -> Index {
-                Index::Range(Some(range.start as i64), None, 1)
+                Index::Range(Some(number(range.start)), None, 1)
             }
         }
         impl From<RangeTo<$ty>> for Index {
             fn from(range: RangeTo<$ty>) -> Index {
-                Index::Range(None, Some(range.end as i64), 1)
+                Index::Range(None, Some(number(range.end)), 1)
             }
         }
         impl From<RangeInclusive<$ty>> for Index {
             fn from(range: RangeInclusive<$ty>) -> Index {
-                Index::Range(Some(*range.start() as i64), Some(*range.end() as i64 + 1), 1)
+                Index::Range(Some(number(*range.start())), after(number(*range.end())), 1)
             }
         }
         impl From<RangeToInclusive<$ty>> for Index {
             fn from(range: RangeToInclusive<$ty>) -> Index {
-                Index::Range(None, Some(range.end as i64 + 1), 1)
+                Index::Range(None, after(number(range.end)), 1)
             }
         }
     )*};
@@ -213,7 +223,7 @@ impl Tensor {
         if let [places] = run {
             return Ok((self.clone(), (*places).clone()));
         }
-        let mut linear: Option<Tensor> = None;
+        let mut linear: Option<(Tensor, Tensor)> = None;
         for (i, places) in run.iter().enumerate() {
             if !places.dtype().is_int() {
                 return Err(ShapeError::new(
@@ -224,15 +234,21 @@ impl Tensor {
             let size = self.shape()[axis + i] as i64;
             let places = places.cast(DType::I64);
             let places = places.less(0i64).select(&(&places + size), &places);
+            let inside = places.greater_equal(0i64).and(places.less(size));
             linear = Some(match linear {
-                None => places,
-                Some(so_far) => so_far * size + places,
+                None => (places, inside),
+                Some((so_far, all)) => {
+                    let places = (so_far * size).try_binary(super::Binary::Add, &places)?;
+                    (places, all.and(&inside))
+                }
             });
         }
         let mut shape = super::Shape::from(self.shape());
         let joined: usize = shape.drain(axis..axis + run.len()).product();
         shape.insert(axis, joined);
-        Ok((self.reshape(shape), linear.expect("a run has an index")))
+        // A place outside its own axis must not become one of the next row: it is sent outside the joined axis.
+        let (linear, inside) = linear.expect("a run has an index");
+        Ok((self.reshape(shape), inside.select(&linear, joined)))
     }
 
     /// `out[b, pre, i, post] = x[b, pre, index[b, i], post]`: rows of an axis by integer indexes of any shape.
@@ -325,11 +341,12 @@ fn python_range(start: Option<i64>, stop: Option<i64>, step: i64, size: i64) -> 
         (start.map_or(size - 1, |p| place(p, -1, size - 1)), stop.map_or(-1, |p| place(p, -1, size - 1)))
     };
     let span = if step > 0 { last - first } else { first - last };
-    let count = if span <= 0 { 0 } else { (span - 1) / step.abs() + 1 };
+    let count = if span <= 0 { 0 } else { (span as u64 - 1) / step.unsigned_abs() + 1 } as i64;
     let low = match (count, step > 0) {
         (0, _) => 0,
         (_, true) => first,
         (_, false) => first + (count - 1) * step,
     };
-    (low as usize, step.unsigned_abs() as usize, count as usize)
+    let step = if count > 1 { step.unsigned_abs() as usize } else { 1 };
+    (low as usize, step, count as usize)
 }

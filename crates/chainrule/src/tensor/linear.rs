@@ -77,7 +77,8 @@ impl Tensor {
             lhs_contract: Dims::from_slice(&[n + 1]),
             rhs_contract: Dims::from_slice(&[n]),
         };
-        let product = spread(&left, a).dot_general(&spread(other, b), dims);
+        let (x, y) = super::Origin::here().scope(|| (spread(&left, a), spread(other, b)));
+        let product = x.dot_general(&y, dims);
         Ok(if self.rank() == 1 { product.squeeze(-2) } else { product })
     }
 

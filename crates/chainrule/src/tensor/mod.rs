@@ -35,8 +35,8 @@ pub use random::Key;
 pub use shape::{Axes, IntoShape, Shape, Type};
 
 pub(crate) use composite::define;
-pub(crate) use control::{checkpoint_call, cond_call, custom_call, free_values, scan_call};
-pub(crate) use graph::{collect, forward, instantiate, outputs};
+pub(crate) use control::{checkpoint_call, cond_call, custom_call, free_values, placeholders, scan_call};
+pub(crate) use graph::{KeyMap, collect, forward, instantiate, outputs};
 pub(crate) use shape::infer;
 
 pub use chainrule_kernels::alphabet::{Binary, Compare, DType, Distribution, Reduction, Unary};
@@ -109,6 +109,9 @@ impl Tensor {
             let inputs: SmallVec<[&Type; 4]> = inputs.iter().map(Tensor::ty).collect();
             shape::infer(&op, &inputs)?
         };
+        if let Some(ty) = types.iter().find(|ty| ty.bytes() > isize::MAX as usize) {
+            return Err(ShapeError::new(op.name(), format!("{ty} has more elements than any memory holds")));
+        }
         Ok(Tensor::from_parts(op, inputs.iter().cloned().collect(), types, Origin::here()))
     }
 

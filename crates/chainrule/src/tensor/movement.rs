@@ -147,11 +147,14 @@ impl Tensor {
     #[track_caller]
     pub fn split<const N: usize>(&self, axis: isize, sizes: [usize; N]) -> [Tensor; N] {
         let total: usize = sizes.iter().sum();
-        assert_eq!(total, self.size(axis), "split: parts {sizes:?} of an axis of {}", self.size(axis));
+        assert!(total == self.size(axis), "split: parts {sizes:?} of an axis of {}", self.size(axis));
         let mut start = 0;
-        sizes.map(|size| {
-            start += size;
-            self.narrow(axis, start - size, size)
+        // A closure has a line of its own; what it builds gets the caller's.
+        super::Origin::here().scope(|| {
+            sizes.map(|size| {
+                start += size;
+                self.narrow(axis, start - size, size)
+            })
         })
     }
 
@@ -161,7 +164,7 @@ impl Tensor {
     /// If n does not divide the axis.
     #[track_caller]
     pub fn chunk<const N: usize>(&self, axis: isize) -> [Tensor; N] {
-        assert_eq!(self.size(axis) % N, 0, "chunk: {N} parts of an axis of {}", self.size(axis));
+        assert!(N > 0 && self.size(axis) % N == 0, "chunk: {N} parts of an axis of {}", self.size(axis));
         self.split(axis, [self.size(axis) / N; N])
     }
 
@@ -248,6 +251,9 @@ pub fn concat<T: std::borrow::Borrow<Tensor>>(tensors: &[T], axis: isize) -> Ten
 /// Joins tensors of one shape along a new axis.
 #[track_caller]
 pub fn stack<T: std::borrow::Borrow<Tensor>>(tensors: &[T], axis: isize) -> Tensor {
-    let parts: Vec<Tensor> = tensors.iter().map(|tensor| tensor.borrow().unsqueeze(axis)).collect();
+    let mut parts: Vec<Tensor> = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        parts.push(tensor.borrow().unsqueeze(axis));
+    }
     concat(&parts, axis)
 }

@@ -419,6 +419,16 @@ impl DotDims {
     pub fn free(rank: usize, batch: &[usize], contract: &[usize]) -> Dims {
         (0..rank).filter(|axis| !batch.contains(axis) && !contract.contains(axis)).collect()
     }
+
+    /// The same product with the operands in the other order.
+    pub(crate) fn flipped(&self) -> DotDims {
+        DotDims {
+            lhs_batch: self.rhs_batch.clone(),
+            rhs_batch: self.lhs_batch.clone(),
+            lhs_contract: self.rhs_contract.clone(),
+            rhs_contract: self.lhs_contract.clone(),
+        }
+    }
 }
 
 impl From<&Axes> for Dims {

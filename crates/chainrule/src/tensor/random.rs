@@ -34,7 +34,7 @@ impl Key {
     #[track_caller]
     pub fn split<const N: usize>(&self) -> [Key; N] {
         let bits = self.bits([N]);
-        std::array::from_fn(|i| Key(bits.narrow(-1, i, 1).squeeze(-1)))
+        super::Origin::here().scope(|| std::array::from_fn(|i| Key(bits.narrow(-1, i, 1).squeeze(-1))))
     }
 
     /// The key of this key and a number (an i64 tensor of the key's shape): a step's or a layer's own key.

@@ -114,13 +114,13 @@ impl Tensor {
     /// Whether any bool is true.
     #[track_caller]
     pub fn any(&self, axes: impl Into<Axes>) -> Tensor {
-        assert_eq!(self.dtype(), DType::Bool, "any: of {}; it takes bools", self.ty());
+        assert!(self.dtype() == DType::Bool, "any: of {}; it takes bools", self.ty());
         self.max(axes)
     }
     /// Whether all bools are true.
     #[track_caller]
     pub fn all(&self, axes: impl Into<Axes>) -> Tensor {
-        assert_eq!(self.dtype(), DType::Bool, "all: of {}; it takes bools", self.ty());
+        assert!(self.dtype() == DType::Bool, "all: of {}; it takes bools", self.ty());
         self.min(axes)
     }
     /// Index (i64) of the largest along an axis, the first of ties.

@@ -54,13 +54,16 @@ impl Type {
     pub fn new(dtype: DType, shape: impl IntoIterator<Item = usize>) -> Type {
         Type { dtype, shape: shape.into_iter().collect() }
     }
-    /// Number of elements.
+    /// Number of elements; `usize::MAX` if there are more than that.
     pub fn numel(&self) -> usize {
-        self.shape.iter().product()
+        match self.shape.contains(&0) {
+            true => 0,
+            false => self.shape.iter().fold(1, |product, &size| product.saturating_mul(size)),
+        }
     }
-    /// Bytes of all elements.
+    /// Bytes of all elements; `usize::MAX` if there are more than that.
     pub fn bytes(&self) -> usize {
-        self.numel() * self.dtype.size()
+        self.numel().saturating_mul(self.dtype.size())
     }
     pub(crate) fn with_shape(&self, shape: impl IntoIterator<Item = usize>) -> Type {
         Type::new(self.dtype, shape)
@@ -565,11 +568,11 @@ fn conv(dims: &ConvDims, x: &Type, kernel: &Type) -> Result<Type, ShapeError> {
     }
     let groups = dims.groups;
     if groups == 0 || x.shape[1] != kernel.shape[1] * groups || kernel.shape[0] % groups != 0 {
+        let (channels, kernel) = (x.shape[1], kernel.shape.as_slice());
         return fail(format!(
-            "{} channels by kernel {:?} in {groups} groups; the kernel needs {}/{groups} input channels and outputs divisible by {groups}",
-            x.shape[1],
-            kernel.shape.as_slice(),
-            x.shape[1],
+            "{channels} channels by kernel {kernel:?} in {groups} groups: they must be {groups}·{} (the kernel's second \
+             axis), and the kernel's {} outputs divide into {groups}",
+            kernel[1], kernel[0],
         ));
     }
     let mut shape: Shape = smallvec![x.shape[0], kernel.shape[0]];

@@ -133,14 +133,14 @@ pub fn map_named<T: Tree>(tree: &T, mut function: impl FnMut(&str, Role, &Tensor
 /// If the trees differ in form.
 #[track_caller]
 pub fn zip_map<T: Tree>(a: &T, b: &T, mut function: impl FnMut(&Tensor, &Tensor) -> Tensor) -> T {
-    let others = leaves(b);
+    let (names, others) = (paths(a), leaves(b));
+    if names.len() != others.len() {
+        panic!("zip_map: the first tree has {} leaves and the second {}", names.len(), others.len());
+    }
     let mut rest = others.iter();
-    a.map(&mut Path::default(), &mut |path, leaf| {
-        let Some(other) = rest.next() else { panic!("zip_map: the second tree has no {path}") };
-        match path.role() {
-            Role::Parameter => function(leaf, other),
-            Role::State => leaf.clone(),
-        }
+    a.map(&mut Path::default(), &mut |path, leaf| match (path.role(), rest.next()) {
+        (Role::Parameter, Some(other)) => function(leaf, other),
+        _ => leaf.clone(),
     })
 }
 
