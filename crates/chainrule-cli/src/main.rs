@@ -1,2 +1,62 @@
-//! The chainrule command.
-fn main() {}
+//! The `chainrule` command: arguments and printing only. Each subcommand is a module with its arguments and a `run`;
+//! how they end (exit codes, errors, JSON) is in `outcome.rs`.
+
+mod derive;
+mod expression;
+mod outcome;
+mod predict;
+mod settings;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  chainrule derive \"sin(x^2)*exp(-x)\" --at x=1.5
+  chainrule train
+  chainrule predict --image seven.png
+  chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
+
+Exit codes: 0 done, 1 the work failed, 2 the input is bad.";
+
+/// Derivatives you can read, and training you can trust.
+#[derive(Parser)]
+#[command(name = "chainrule", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Derive(derive::DeriveArgs),
+    Train(train::TrainArgs),
+    Predict(predict::PredictArgs),
+    /// Write the completion script of a shell to stdout
+    #[command(after_help = "\
+Examples:
+  chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
+  chainrule completions zsh  > ~/.zfunc/_chainrule
+  chainrule completions fish > ~/.config/fish/completions/chainrule.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    outcome::finish(match Arguments::parse().command {
+        Command::Derive(arguments) => derive::run(arguments),
+        Command::Train(arguments) => train::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments),
+        Command::Completions { shell } => completions(shell),
+    })
+}
+
+fn completions(shell: clap_complete::Shell) -> outcome::Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "chainrule", &mut script);
+    outcome::print(&String::from_utf8_lossy(&script))
+}

@@ -96,7 +96,8 @@ fn shrink(grey: &[f32], width: usize) -> Result<[f32; PIXELS], &'static str> {
         return Err("there is no digit to see: all pixels are nearly the same");
     }
     // Paper is what most of the border shows; ink is what is far from it.
-    let edge = |at: usize| at % width == 0 || at % width == width - 1 || at / width == 0 || at / width == height - 1;
+    let edge =
+        |at: usize| at.is_multiple_of(width) || at % width == width - 1 || at / width == 0 || at / width == height - 1;
     let mut border: Vec<f32> = (0..grey.len()).filter(|&at| edge(at)).map(|at| grey[at]).collect();
     border.sort_by(f32::total_cmp);
     let paper = border[border.len() / 2];

@@ -87,21 +87,40 @@ pub enum ParseErrorKind {
 
 /// An expression that cannot be read. `Display` gives one line; [`ParseError::render`] points at the place.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("column {column}: {kind}")]
+#[error("column {}: {kind}", .excerpt.column)]
 pub struct ParseError {
     /// What is wrong.
     pub kind: ParseErrorKind,
     /// Where, in bytes of the text.
     pub at: Range<usize>,
-    /// Where it begins, in characters from 1.
-    pub column: usize,
-    excerpt: String,
-    caret: Range<usize>,
+    /// The part of the text around it.
+    pub excerpt: Excerpt,
 }
 
 impl ParseError {
     /// An error at these bytes of the text, which begin and end at characters.
     pub(super) fn new(kind: ParseErrorKind, text: &str, at: Range<usize>) -> ParseError {
+        ParseError { kind, excerpt: Excerpt::new(text, at.clone()), at }
+    }
+
+    /// Three lines: the text, a caret under the fault, and what is wrong. No line break at the end.
+    pub fn render(&self) -> String {
+        self.excerpt.render(&self.kind)
+    }
+}
+
+/// A part of a text, and a place in it to point at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// Where the place begins in the text, in characters from 1.
+    pub column: usize,
+    shown: String,
+    caret: Range<usize>,
+}
+
+impl Excerpt {
+    /// The text around these bytes, which begin and end at characters.
+    pub fn new(text: &str, at: Range<usize>) -> Excerpt {
         let before = text[..at.start].chars().count();
         let inside = text[at.clone()].chars().count();
         let skipped = before.saturating_sub(CONTEXT);
@@ -111,19 +130,17 @@ impl ParseError {
         let excerpt: String = excerpt.chars().map(visible).collect();
         let (head, tail) = (if skipped > 0 { "…" } else { "" }, if rest.next().is_some() { "…" } else { "" });
         let start = before - skipped + head.chars().count();
-        ParseError {
-            kind,
+        Excerpt {
             column: before + 1,
-            excerpt: format!("{head}{excerpt}{tail}"),
+            shown: format!("{head}{excerpt}{tail}"),
             caret: start..start + inside.clamp(1, CONTEXT),
-            at,
         }
     }
 
-    /// Three lines: the text, a caret under the fault, and what is wrong. No line break at the end.
-    pub fn render(&self) -> String {
+    /// Three lines: the text, a caret under the place, and a message. No line break at the end.
+    pub fn render(&self, message: impl std::fmt::Display) -> String {
         let (space, carets) = (" ".repeat(self.caret.start), "^".repeat(self.caret.len()));
-        format!("  {}\n  {space}{carets}\n{self}", self.excerpt)
+        format!("  {}\n  {space}{carets}\ncolumn {}: {message}", self.shown, self.column)
     }
 }
 

@@ -21,8 +21,10 @@ mod lexer;
 mod parser;
 mod write;
 
-pub use error::{ParseError, ParseErrorKind};
+pub use error::{Excerpt, ParseError};
 pub use function::{Constant, Function};
+
+use std::ops::Range;
 
 /// The longest text that is read, in bytes.
 pub const MAX_LENGTH: usize = 64 * 1024;
@@ -55,6 +57,42 @@ pub enum Node {
     Pow(Id, Id),
     /// A function and as many arguments as its [`Function::arity`].
     Call(Function, Vec<Id>),
+    /// `[a > b]`: 1 where it holds, otherwise 0. Only derivatives contain it; the parser does not read it.
+    Compare(Comparison, Id, Id),
+}
+
+/// How two numbers stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `≤`
+    LessEqual,
+    /// `>`
+    Greater,
+    /// `≥`
+    GreaterEqual,
+}
+
+impl Comparison {
+    /// The sign.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Comparison::Less => "<",
+            Comparison::LessEqual => "≤",
+            Comparison::Greater => ">",
+            Comparison::GreaterEqual => "≥",
+        }
+    }
+
+    fn latex(self) -> &'static str {
+        match self {
+            Comparison::Less => " < ",
+            Comparison::LessEqual => " \\le ",
+            Comparison::Greater => " > ",
+            Comparison::GreaterEqual => " \\ge ",
+        }
+    }
 }
 
 /// A scalar expression.
@@ -76,6 +114,11 @@ pub struct Expression {
 impl Expression {
     /// Reads an expression.
     pub fn parse(text: &str) -> Result<Expression, ParseError> {
+        Ok(parser::parse(text)?.0)
+    }
+
+    /// Reads an expression, and gives the bytes of the text that each node stands for, operands included.
+    pub fn parse_with_places(text: &str) -> Result<(Expression, Vec<Range<usize>>), ParseError> {
         parser::parse(text)
     }
 
@@ -144,7 +187,16 @@ impl Expression {
         Some(joined)
     }
 
-    fn root(&self) -> Id {
+    /// `[self > other]`, or another comparison: 1 or 0.
+    pub fn compare(mut self, comparison: Comparison, other: Expression) -> Expression {
+        let left = self.root();
+        let right = self.append(other);
+        self.nodes.push(Node::Compare(comparison, left, right));
+        self
+    }
+
+    /// The place of the last node, which is the whole expression.
+    pub fn root(&self) -> Id {
         self.nodes.len() - 1
     }
 
@@ -155,7 +207,12 @@ impl Expression {
             match &mut node {
                 Node::Number(_) | Node::Constant(_) | Node::Variable(_) => {}
                 Node::Neg(a) => *a += shift,
-                Node::Add(a, b) | Node::Sub(a, b) | Node::Mul(a, b) | Node::Div(a, b) | Node::Pow(a, b) => {
+                Node::Add(a, b)
+                | Node::Sub(a, b)
+                | Node::Mul(a, b)
+                | Node::Div(a, b)
+                | Node::Pow(a, b)
+                | Node::Compare(_, a, b) => {
                     *a += shift;
                     *b += shift;
                 }

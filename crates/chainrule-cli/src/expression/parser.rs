@@ -14,18 +14,20 @@ const LOOSEST: u8 = 0;
 
 const VALUE: &str = "a number, a name or '('";
 
-pub fn parse(text: &str) -> Result<Expression, ParseError> {
+/// The expression, and the bytes of the text that each of its nodes stands for.
+pub fn parse(text: &str) -> Result<(Expression, Vec<Range<usize>>), ParseError> {
     if text.len() > MAX_LENGTH {
         let end = (0..=MAX_LENGTH).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         return Err(ParseError::new(ParseErrorKind::TooLong { length: text.len() }, text, end..end));
     }
-    let mut parser = Parser { text, tokens: lexer::tokens(text)?, next: 0, depth: 0, nodes: Vec::new() };
+    let mut parser =
+        Parser { text, tokens: lexer::tokens(text)?, next: 0, depth: 0, nodes: Vec::new(), places: Vec::new() };
     if parser.tokens.len() == 1 {
         return Err(ParseError::new(ParseErrorKind::Empty, text, 0..0));
     }
     parser.expression(LOOSEST).map_err(|fault| *fault)?;
     match parser.peek() {
-        Kind::End => Ok(Expression { nodes: parser.nodes }),
+        Kind::End => Ok((Expression { nodes: parser.nodes }, parser.places)),
         Kind::Close => Err(*parser.expected("an operator or the end; no '(' is open")),
         _ => Err(*parser.expected("an operator or the end")),
     }
@@ -41,6 +43,8 @@ struct Parser<'a> {
     depth: usize,
     /// Operands come before what uses them, as they are finished in that order.
     nodes: Vec<Node>,
+    /// The bytes of each node, operands included.
+    places: Vec<Range<usize>>,
 }
 
 /// A binary operator: how to write it, and how tightly it binds to its left and to its right.
@@ -59,6 +63,7 @@ impl<'a> Parser<'a> {
             return Err(self.error(ParseErrorKind::TooDeep));
         }
         self.depth += 1;
+        let start = self.tokens[self.next].at.start;
         let mut left = self.value()?;
         loop {
             let (operator, written) = match self.peek() {
@@ -69,7 +74,7 @@ impl<'a> Parser<'a> {
                 Kind::Power => (POWER, true),
                 Kind::Name(_) | Kind::Open => (MUL, false),
                 Kind::Raised(exponent) if tightness <= RAISED => {
-                    left = self.raised(left, exponent)?;
+                    left = self.raised(left, exponent, start)?;
                     continue;
                 }
                 Kind::Number(_) => return Err(self.error(ParseErrorKind::MissingOperator { found: self.found() })),
@@ -81,7 +86,7 @@ impl<'a> Parser<'a> {
             }
             self.next += written as usize;
             let right = self.expression(to_right)?;
-            left = self.push(node(left, right));
+            left = self.push(node(left, right), start);
         }
         self.depth -= 1;
         Ok(left)
@@ -93,7 +98,7 @@ impl<'a> Parser<'a> {
         match self.peek() {
             Kind::Number(number) => {
                 self.next += 1;
-                Ok(self.push(Node::Number(number)))
+                Ok(self.push(Node::Number(number), at.start))
             }
             Kind::Name(name) => {
                 self.next += 1;
@@ -108,7 +113,7 @@ impl<'a> Parser<'a> {
             Kind::Minus => {
                 self.next += 1;
                 let operand = self.expression(SIGN)?;
-                Ok(self.push(Node::Neg(operand)))
+                Ok(self.push(Node::Neg(operand), at.start))
             }
             Kind::Plus => {
                 self.next += 1;
@@ -121,14 +126,14 @@ impl<'a> Parser<'a> {
     /// A constant, a variable, or a call, whose name is already behind us.
     fn name(&mut self, name: &str, at: Range<usize>) -> Result<Id, Fault> {
         if let Some(constant) = Constant::from_name(name) {
-            return Ok(self.push(Node::Constant(constant)));
+            return Ok(self.push(Node::Constant(constant), at.start));
         }
         let function = Function::from_name(name);
         let known = function.is_some() || name == POW;
         let called = self.peek() == Kind::Open;
         let fault = match (known, called) {
             (true, true) => return self.call(name, function, at),
-            (false, false) => return Ok(self.push(Node::Variable(name.into()))),
+            (false, false) => return Ok(self.push(Node::Variable(name.into()), at.start)),
             (true, false) => ParseErrorKind::NoArguments { name: name.into() },
             (false, true) => ParseErrorKind::UnknownFunction { name: name.into(), nearest: function::nearest(name) },
         };
@@ -150,8 +155,10 @@ impl<'a> Parser<'a> {
         self.close(open)?;
         let expected = function.map_or(2, Function::arity);
         match (function, &arguments[..]) {
-            (None, &[base, exponent]) => Ok(self.push(Node::Pow(base, exponent))),
-            (Some(function), _) if arguments.len() == expected => Ok(self.push(Node::Call(function, arguments))),
+            (None, &[base, exponent]) => Ok(self.push(Node::Pow(base, exponent), at.start)),
+            (Some(function), _) if arguments.len() == expected => {
+                Ok(self.push(Node::Call(function, arguments), at.start))
+            }
             _ => {
                 let kind = ParseErrorKind::Arity { name: name.into(), expected, found: arguments.len() };
                 Err(Box::new(ParseError::new(kind, self.text, at)))
@@ -160,16 +167,17 @@ impl<'a> Parser<'a> {
     }
 
     /// A raised exponent behind a finished base.
-    fn raised(&mut self, base: Id, exponent: f64) -> Result<Id, Fault> {
+    fn raised(&mut self, base: Id, exponent: f64, start: usize) -> Result<Id, Fault> {
+        let at = self.tokens[self.next].at.start;
         self.next += 1;
         if matches!(self.peek(), Kind::Power | Kind::Raised(_)) {
             return Err(self.error(ParseErrorKind::PowerOfPower));
         }
-        let mut power = self.push(Node::Number(exponent.abs()));
+        let mut power = self.push(Node::Number(exponent.abs()), at);
         if exponent.is_sign_negative() {
-            power = self.push(Node::Neg(power));
+            power = self.push(Node::Neg(power), at);
         }
-        Ok(self.push(Node::Pow(base, power)))
+        Ok(self.push(Node::Pow(base, power), start))
     }
 
     fn close(&mut self, open: Range<usize>) -> Result<(), Fault> {
@@ -183,8 +191,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn push(&mut self, node: Node) -> Id {
+    /// A node that begins at this byte and ends with what was read last.
+    fn push(&mut self, node: Node, start: usize) -> Id {
         self.nodes.push(node);
+        self.places.push(start..self.tokens[self.next - 1].at.end);
         self.nodes.len() - 1
     }
 

@@ -1,5 +1,6 @@
 //! What is read, what is refused and how, what is written; and that nothing panics.
 
+use super::error::ParseErrorKind;
 use super::*;
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ fn tree(expression: &Expression, id: Id) -> String {
         Node::Mul(a, b) => format!("({} * {})", of(a), of(b)),
         Node::Div(a, b) => format!("({} / {})", of(a), of(b)),
         Node::Pow(a, b) => format!("({} ^ {})", of(a), of(b)),
+        Node::Compare(comparison, a, b) => format!("[{} {} {}]", of(a), comparison.sign(), of(b)),
         Node::Call(function, arguments) => {
             format!("{}[{}]", function.name(), arguments.iter().map(of).collect::<Vec<_>>().join(", "))
         }
@@ -133,7 +135,7 @@ fn the_caret_stands_under_the_fault() {
     assert_eq!(lines[0][lines[1].len() - 1], '$');
     assert!(lines[0].len() < 90 && lines[0][2] == '…' && lines[0].last() == Some(&'…'));
     let error = Expression::parse("ä + $").unwrap_err();
-    assert_eq!((error.at, error.column), (5..6, 5));
+    assert_eq!((error.at, error.excerpt.column), (5..6, 5));
 }
 
 #[test]

@@ -57,6 +57,10 @@ impl fmt::Display for Expression {
                         push_list(&mut todo, arguments);
                         todo.extend([text("("), text(function.name())]);
                     }
+                    Node::Compare(comparison, a, b) => {
+                        todo.extend([text("]"), Whole(*b), text(" "), text(comparison.sign()), text(" "), Whole(*a)]);
+                        todo.push(text("["));
+                    }
                 },
             }
         }
@@ -81,7 +85,7 @@ impl Expression {
             Node::Mul(..) | Node::Div(..) => PRODUCT,
             Node::Neg(_) => SIGN,
             Node::Pow(..) => POWER,
-            Node::Number(_) | Node::Constant(_) | Node::Variable(_) | Node::Call(..) => ATOM,
+            Node::Number(_) | Node::Constant(_) | Node::Variable(_) | Node::Call(..) | Node::Compare(..) => ATOM,
         }
     }
 
@@ -152,6 +156,9 @@ pub fn latex(expression: &Expression) -> String {
                 }
                 Node::Div(a, b) => todo.extend([text("}"), Whole(*b), text("}{"), Whole(*a), text("\\frac{")]),
                 Node::Pow(a, b) => todo.extend(expression.latex_power(*a, *b)),
+                Node::Compare(comparison, a, b) => {
+                    todo.extend([text("\\right]"), Whole(*b), text(comparison.latex()), Whole(*a), text("\\left[")]);
+                }
                 Node::Call(function, arguments) => {
                     let (open, close) = match function {
                         Function::Exp => ("e^{", "}"),

@@ -152,7 +152,7 @@ fn gradient_at<T: Tree, A>(
         return Err(GradientError::NotScalar { result: value.ty().to_string() });
     }
     let one = here.scope(|| value.ones_like());
-    let pulled = reverse::pull(&[value.clone()], vec![Some(one)], &variables.leaves);
+    let pulled = reverse::pull(std::slice::from_ref(&value), vec![Some(one)], &variables.leaves);
     let gradient = here.scope(|| variables.collect(x, pulled, unreached))?;
     Ok((value, aux, gradient))
 }

@@ -10,13 +10,11 @@ use std::sync::Arc;
 
 type Cotangent = Option<Tensor>;
 
+/// From a node, which of its operands matter, and the cotangents of its outputs, to those of its operands.
+type Rule<'a> = dyn Fn(&Arc<Node>, &[bool], &[Cotangent]) -> Vec<Cotangent> + 'a;
+
 /// The cotangents of leaves, from those of results.
-fn backward(
-    results: &[Tensor],
-    cotangents: Vec<Cotangent>,
-    leaves: &[Tensor],
-    rule: &dyn Fn(&Arc<Node>, &[bool], &[Cotangent]) -> Vec<Cotangent>,
-) -> Vec<Cotangent> {
+fn backward(results: &[Tensor], cotangents: Vec<Cotangent>, leaves: &[Tensor], rule: &Rule<'_>) -> Vec<Cotangent> {
     let oldest = leaves.iter().map(|leaf| leaf.node().id()).min().unwrap_or(u64::MAX);
     let order = collect(results, leaves, oldest);
     let mut active: KeyMap<()> = leaves.iter().map(Tensor::key).collect();

@@ -71,7 +71,7 @@ fn single(op: &Op, node: &Node, linear: &[bool], ct: &Tensor) -> Vec<Cotangent> 
 
         Op::Reduce(Reduction::Sum, axes) => one(ct.restore(&x[0], axes).broadcast_to(x[0].shape())),
         Op::Cumsum { axis, reverse } => {
-            one(Tensor::apply(Op::Cumsum { axis: *axis, reverse: !reverse }, &[ct.clone()]))
+            one(Tensor::apply(Op::Cumsum { axis: *axis, reverse: !reverse }, std::slice::from_ref(ct)))
         }
         Op::Gather { axis, batch } if !linear[1] => {
             let op = Op::ScatterAdd { axis: *axis, batch: *batch, size: x[0].shape()[*axis] };
@@ -80,8 +80,8 @@ fn single(op: &Op, node: &Node, linear: &[bool], ct: &Tensor) -> Vec<Cotangent> 
         Op::ScatterAdd { axis, batch, .. } if !linear[0] => {
             vec![None, Some(Tensor::apply(Op::Gather { axis: *axis, batch: *batch }, &[ct.clone(), x[0].clone()]))]
         }
-        Op::Unfold(windows) => one(Tensor::apply(Op::Fold(windows.clone()), &[ct.clone()])),
-        Op::Fold(windows) => one(Tensor::apply(Op::Unfold(windows.clone()), &[ct.clone()])),
+        Op::Unfold(windows) => one(Tensor::apply(Op::Fold(windows.clone()), std::slice::from_ref(ct))),
+        Op::Fold(windows) => one(Tensor::apply(Op::Unfold(windows.clone()), std::slice::from_ref(ct))),
 
         Op::Dot(dims) if linear != [true, true] => each([
             &|| dot_left(ct, &x[0], &x[1], dims),

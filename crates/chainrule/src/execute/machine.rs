@@ -283,9 +283,8 @@ fn scan(
     for step in 0..dims.length {
         let place = if dims.reverse { dims.length - 1 - step } else { step };
         let mut arguments: Slices<'_> = before.iter().map(|buffer| buffer.bytes()).collect();
-        for i in nc..nc + nx {
-            let bytes = body.arguments[i].bytes();
-            arguments.push(&inputs[i][place * bytes..(place + 1) * bytes]);
+        for (sequence, ty) in inputs.iter().zip(&body.arguments).skip(nc).take(nx) {
+            arguments.push(&sequence[place * ty.bytes()..(place + 1) * ty.bytes()]);
         }
         arguments.extend(inputs[nc + nx..].iter().copied());
         let mut results: SlicesMut<'_> = after.iter_mut().map(|buffer| buffer.bytes_mut()).collect();

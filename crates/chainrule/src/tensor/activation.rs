@@ -89,13 +89,13 @@ impl Tensor {
     /// x limited to [−1, 1].
     #[track_caller]
     pub fn hard_tanh(&self) -> Tensor {
-        self.less_equal(-1.0).select(&self.full_like(-1.0), &self.less(1.0).select(self, 1.0))
+        self.less_equal(-1.0).select(&self.full_like(-1.0), self.less(1.0).select(self, 1.0))
     }
     /// (x + 3)/6 limited to [0, 1].
     #[track_caller]
     pub fn hard_sigmoid(&self) -> Tensor {
         let line = (self + 3.0) / 6.0;
-        self.less_equal(-3.0).select(&self.zeros_like(), &self.less(3.0).select(&line, 1.0))
+        self.less_equal(-3.0).select(&self.zeros_like(), self.less(3.0).select(&line, 1.0))
     }
     /// a·σ(b) for the two halves a, b of an axis.
     #[track_caller]

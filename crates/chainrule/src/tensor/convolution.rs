@@ -131,7 +131,10 @@ impl Tensor {
         output_padding: &[usize],
     ) -> Result<Tensor, ShapeError> {
         let space = self.rank().saturating_sub(2);
-        if space == 0 || kernel.rank() != self.rank() || options.groups == 0 || kernel.shape()[0] % options.groups != 0
+        if space == 0
+            || kernel.rank() != self.rank()
+            || options.groups == 0
+            || !kernel.shape()[0].is_multiple_of(options.groups)
         {
             let message = format!("{} by kernel {} in {} groups", self.ty(), kernel.ty(), options.groups);
             return Err(ShapeError::new("conv_transpose", message));

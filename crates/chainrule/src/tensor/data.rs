@@ -234,6 +234,6 @@ impl Tensor {
     /// The n × n identity matrix.
     #[track_caller]
     pub fn eye(n: usize, dtype: DType) -> Tensor {
-        Tensor::iota([n, n], 0, DType::I64).equal(&Tensor::iota([n, n], 1, DType::I64)).cast(dtype)
+        Tensor::iota([n, n], 0, DType::I64).equal(Tensor::iota([n, n], 1, DType::I64)).cast(dtype)
     }
 }

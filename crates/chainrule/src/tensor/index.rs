@@ -150,8 +150,7 @@ impl Tensor {
         }
         let mut ranges: Vec<(usize, usize, usize)> = self.shape().iter().map(|&size| (0, 1, size)).collect();
         let mut flips: Vec<isize> = Vec::new();
-        let mut axis = 0;
-        for index in indexes.iter().filter(|index| !matches!(index, Index::New)) {
+        for (axis, index) in indexes.iter().filter(|index| !matches!(index, Index::New)).enumerate() {
             let size = self.shape()[axis] as i64;
             match *index {
                 Index::Place(place) => {
@@ -175,7 +174,6 @@ impl Tensor {
                 }
                 Index::Places(_) | Index::New => {}
             }
-            axis += 1;
         }
         let cut = self.sliced(ranges).flip(&flips[..]);
         cut.place_axes(&indexes)

@@ -164,7 +164,7 @@ impl Tensor {
     /// If n does not divide the axis.
     #[track_caller]
     pub fn chunk<const N: usize>(&self, axis: isize) -> [Tensor; N] {
-        assert!(N > 0 && self.size(axis) % N == 0, "chunk: {N} parts of an axis of {}", self.size(axis));
+        assert!(N > 0 && self.size(axis).is_multiple_of(N), "chunk: {N} parts of an axis of {}", self.size(axis));
         self.split(axis, [self.size(axis) / N; N])
     }
 

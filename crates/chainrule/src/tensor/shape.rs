@@ -567,7 +567,7 @@ fn conv(dims: &ConvDims, x: &Type, kernel: &Type) -> Result<Type, ShapeError> {
         return fail("stride and dilation must be at least 1".into());
     }
     let groups = dims.groups;
-    if groups == 0 || x.shape[1] != kernel.shape[1] * groups || kernel.shape[0] % groups != 0 {
+    if groups == 0 || x.shape[1] != kernel.shape[1] * groups || !kernel.shape[0].is_multiple_of(groups) {
         let (channels, kernel) = (x.shape[1], kernel.shape.as_slice());
         return fail(format!(
             "{channels} channels by kernel {kernel:?} in {groups} groups: they must be {groups}·{} (the kernel's second \
