@@ -37,7 +37,7 @@ impl std::error::Error for CaptureError {}
 /// let x = Tensor::from([1.0f32, 2.0]);
 /// let y = grad(|x: &Tensor| x.exp().sum(..), &x);
 /// let program = capture("slope", &[("x".into(), x)], &[y]).unwrap();
-/// assert_eq!(program.instructions.len(), 3); // exp, a constant 1, and their product
+/// assert_eq!(program.instructions.len(), 5); // exp; a 1, reshaped and spread over x; their product
 /// ```
 pub fn capture(name: &str, inputs: &[(String, Tensor)], outputs: &[Tensor]) -> Result<Program, CaptureError> {
     let mut builder = Builder::default();
