@@ -1,4 +1,6 @@
 //! Taking and putting places, against loops over plain vectors.
+// Ranges here are Python's: they may walk backwards and count from the end.
+#![allow(clippy::reversed_empty_ranges)]
 use chainrule::execute::eval_all;
 use chainrule::prelude::*;
 use chainrule::tensor::Index;

@@ -6,8 +6,11 @@ use chainrule::prelude::*;
 use chainrule::program::{Interpreted, capture, interpret};
 use chainrule::tensor::{Binary, Compare, Op, Unary};
 
+/// The numbers of each result.
+type Values = Vec<Vec<f64>>;
+
 /// Runs an expression of inputs as a program and by the reference.
-fn both(inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Vec<Tensor>) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>), String> {
+fn both(inputs: &[Tensor], f: &dyn Fn(&[Tensor]) -> Vec<Tensor>) -> Result<(Values, Values), String> {
     let named: Vec<(String, Tensor)> = inputs.iter().enumerate().map(|(i, x)| (format!("x{i}"), x.clone())).collect();
     let program = capture("edges", &named, &f(inputs)).map_err(|error| error.to_string())?;
     let numbers: Vec<Interpreted> = inputs.iter().map(Interpreted::from_tensor).collect();
@@ -143,7 +146,7 @@ fn integers_are_exact() {
             }
         }
         for &unary in Unary::ALL {
-            if Tensor::try_apply(Op::Unary(unary), &[a.clone()]).is_ok() {
+            if Tensor::try_apply(Op::Unary(unary), std::slice::from_ref(&a)).is_ok() {
                 check(unary.name(), &[&a], &|x| vec![Tensor::apply(Op::Unary(unary), x)]);
             }
         }
@@ -172,7 +175,8 @@ fn integers_are_exact() {
         check("pad", &[&a], &|x| vec![x[0].pad(&[(1, 0), (0, 2)], 3.0)]);
         check("concat", &[&a, &b], &|x| vec![concat(&[&x[0], &x[1].flip(0)], 1)]);
         check("select", &[&a, &b], &|x| vec![x[0].less(&x[1]).select(&x[0], &x[1])]);
-        check("simple forms", &[&a, &b], &|x| vec![(&x[0] * 1i64 + 0i64) - (&x[1] * 0i64) + x[0].minimum(&x[0])]);
+        let zero = 0i64;
+        check("simple forms", &[&a, &b], &|x| vec![(&x[0] * 1i64 + 0i64) - (&x[1] * zero) + x[0].minimum(&x[0])]);
     }
     assert!(failures.is_empty(), "{} fail:\n{}", failures.len(), failures.join("\n"));
 }
