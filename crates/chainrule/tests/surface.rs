@@ -132,7 +132,8 @@ fn every_node_of_a_derivative_has_a_line_of_the_user() {
     ];
     type Function = fn(&Tensor) -> Tensor;
     let i = |v: [i64; 2]| Tensor::from(v);
-    let functions: Vec<(&str, Box<dyn Fn(&Tensor) -> Tensor>)> = vec![
+    type Function = Box<dyn Fn(&Tensor) -> Tensor>;
+    let functions: Vec<(&str, Function)> = vec![
         (
             "elementary",
             Box::new(

@@ -93,7 +93,8 @@ impl Operand {
         match self.values {
             Values::Within(low, high) => Tensor::from_vec(floats(&mut |n| n.within(low, high)), shape),
             Values::Signed(low, high) => {
-                let make = &mut |n: &mut Numbers| n.within(low, high) * if n.next() % 2 == 0 { 1.0 } else { -1.0 };
+                let make =
+                    &mut |n: &mut Numbers| n.within(low, high) * if n.next().is_multiple_of(2) { 1.0 } else { -1.0 };
                 Tensor::from_vec(floats(make), shape)
             }
             Values::Distinct => {
@@ -117,7 +118,9 @@ impl Operand {
                 let places: Vec<i64> = (0..count).map(|_| numbers.below(2 * n as usize) as i64 - n).collect();
                 Tensor::from_vec(places, shape)
             }
-            Values::Bool => Tensor::from_vec((0..count).map(|_| numbers.next() % 2 == 0).collect::<Vec<_>>(), shape),
+            Values::Bool => {
+                Tensor::from_vec((0..count).map(|_| numbers.next().is_multiple_of(2)).collect::<Vec<_>>(), shape)
+            }
         }
     }
 }
@@ -140,7 +143,7 @@ impl Case {
     /// Numbers to weigh a result or to walk along, in the shape of `like`.
     pub fn weights(&self, like: &Tensor, number: u64) -> Tensor {
         let mut numbers = Numbers(self.seed().wrapping_add(number));
-        let weight = |_| numbers.within(0.3, 1.0) * if numbers.next() % 2 == 0 { 1.0 } else { -1.0 };
+        let weight = |_| numbers.within(0.3, 1.0) * if numbers.next().is_multiple_of(2) { 1.0 } else { -1.0 };
         Tensor::from_vec((0..like.numel()).map(weight).collect::<Vec<f64>>(), like.shape())
     }
 
