@@ -132,8 +132,8 @@ fn every_node_of_a_derivative_has_a_line_of_the_user() {
     ];
     type Function = fn(&Tensor) -> Tensor;
     let i = |v: [i64; 2]| Tensor::from(v);
-    type Function = Box<dyn Fn(&Tensor) -> Tensor>;
-    let functions: Vec<(&str, Function)> = vec![
+    type Boxed = Box<dyn Fn(&Tensor) -> Tensor>;
+    let functions: Vec<(&str, Boxed)> = vec![
         (
             "elementary",
             Box::new(
