@@ -6,7 +6,9 @@ use std::fmt::{Display, Formatter, Result};
 
 impl Display for Program {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let inputs: Vec<String> = self.inputs.iter().map(|(name, v)| format!("{name}: {}", self.ty(*v))).collect();
+        let names = Names::of(self);
+        let inputs: Vec<String> =
+            self.inputs.iter().map(|(_, v)| format!("{}: {}", names.get(*v), self.ty(*v))).collect();
         writeln!(f, "program {}({})", self.name, inputs.join(", "))?;
         self.write_body(f, "  ", true)
     }
