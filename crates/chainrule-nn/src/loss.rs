@@ -2,7 +2,7 @@
 
 use chainrule::tensor::Tensor;
 
-/// Mean of −ln softmax(z)[y] over all rows: logits z `[.., classes]`, classes y `[..]` as integers.
+/// Mean of `−ln softmax(z)[y]` over all rows: logits z `[.., classes]`, classes y `[..]` as integers.
 ///
 /// Its gradient by the logits is (softmax(z) − one_hot(y)) / rows.
 ///

@@ -1,6 +1,6 @@
 //! `chainrule`: automatic differentiation in which the chain rule is a program transformation.
 //!
-//! Write ordinary functions over [`Tensor`]s; [`grad`], [`jvp`], [`vmap`] and the other transforms turn them into
+//! Write ordinary functions over [`Tensor`]s; [`grad`], [`jvp`](differentiate::jvp), [`vmap`](differentiate::vmap) and the other transforms turn them into
 //! other functions, to any order; `compile` makes a whole training step one program and runs it fast.
 //!
 //! The folders are the way of the data, and dependencies only point down: `tensor/` records expressions,

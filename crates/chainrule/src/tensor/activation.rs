@@ -121,7 +121,7 @@ impl Tensor {
         let axis = self.axis("log_softmax", axis);
         self.composite(Composite::LogSoftmax(axis))
     }
-    /// Mean of −log softmax(x)[target] over all rows: x is logits [.., classes], targets are integers [..].
+    /// Mean of `−log softmax(x)[target]` over all rows: logits `[.., classes]`, targets `[..]` as integers.
     ///
     /// # Panics
     /// If the targets' shape is not that of the logits without the last axis.
