@@ -21,7 +21,7 @@ pub struct Fan {
 }
 
 impl Fan {
-    /// Of a dense weight `[input, output]`.
+    /// Of a dense layer with so many inputs and outputs.
     pub fn dense(input: usize, output: usize) -> Fan {
         Fan { input, output }
     }

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clip;
+pub mod context;
 pub mod init;
 pub mod layer;
 pub mod loss;
@@ -35,6 +36,7 @@ pub mod schedule;
 /// What most programs need: `use chainrule_nn::prelude::*`.
 pub mod prelude {
     pub use crate::clip::{clip_norm, global_norm};
+    pub use crate::context::{Context, value_and_grad_with_state};
     pub use crate::init;
     pub use crate::layer::{Linear, Mlp};
     pub use crate::loss::{cross_entropy, mean_squared_error};

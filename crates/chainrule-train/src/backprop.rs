@@ -38,7 +38,7 @@ pub struct FourSteps {
 pub struct Values {
     /// As in `z₁`.
     pub name: String,
-    /// How they are computed, as in `x·W₁ + b₁`.
+    /// How they are computed, as in `x·W₁ᵀ + b₁`.
     pub formula: String,
     /// Their shape.
     pub shape: Vec<usize>,
@@ -53,7 +53,7 @@ pub struct Values {
 /// A link of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Link {
-    /// What the gradient went through, as in `W₂ᵀ` or `relu′(z₁)`.
+    /// What the gradient went through, as in `W₂` or `relu′(z₁)`.
     pub through: String,
     /// What it is the gradient by afterwards, as in `a₁`.
     pub by: String,
@@ -96,8 +96,8 @@ impl FourSteps {
             let (l, before) = (subscript(i + 1), if i == 0 { "x".into() } else { format!("a{}", subscript(i)) });
             inputs.push(a.clone());
             let (z, pull) = vjp(|a: &Tensor| layer.forward(a), &a);
-            links.push((format!("W{l}ᵀ"), before.clone(), Box::new(pull)));
-            forward.push(numbers.values(&format!("z{l}"), format!("{before}·W{l} + b{l}"), &z, None));
+            links.push((format!("W{l}"), before.clone(), Box::new(pull)));
+            forward.push(numbers.values(&format!("z{l}"), format!("{before}·W{l}ᵀ + b{l}"), &z, None));
             a = z;
             if i + 1 < layers.len() {
                 let z = a.clone();
@@ -120,7 +120,7 @@ impl FourSteps {
             let (_, _, through_weight) = links.pop().expect("a link a layer");
             if i > 0 {
                 gradient = through_weight(&gradient);
-                norms.push((format!("W{}ᵀ", subscript(i + 1)), format!("a{}", subscript(i)), numbers.norm(&gradient)));
+                norms.push((format!("W{}", subscript(i + 1)), format!("a{}", subscript(i)), numbers.norm(&gradient)));
                 let (through, by, pull) = links.pop().expect("a rectifier before each layer but the first");
                 gradient = pull(&gradient);
                 norms.push((through, by, numbers.norm(&gradient)));

@@ -2,6 +2,7 @@
 //!
 //! - [`trainer`] is the loop; [`backprop`] shows what back-propagation did in one of its steps.
 //! - [`log`] keeps a training in its run folder, [`progress`] shows it, [`interrupt`] ends it on Ctrl-C.
+//! - [`data`] says what a data set is: numbered examples that become batches.
 //! - [`idx`] reads IDX files; [`digits`] is a small data set carried inside the crate; [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
 //! - [`metrics`] counts: accuracy, confusion matrix, running mean.
@@ -12,6 +13,7 @@
 
 pub mod backprop;
 pub mod curves;
+pub mod data;
 pub mod digits;
 pub mod idx;
 pub mod interrupt;

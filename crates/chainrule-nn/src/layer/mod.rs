@@ -1,10 +1,12 @@
 //! Layers: structs of tensors with a `forward`. Their fields are public, and their names are those in checkpoints.
+//!
+//! Weights lie as PyTorch keeps them, so that a checkpoint made there is one here: `[out, in]` of a linear layer.
 
 use crate::init::{self, Fan, Gain};
 use chainrule::tensor::{DType, Key, Tensor};
 use chainrule::tree::Tree;
 
-/// y = x·W + b for x `[.., in]`.
+/// y = x·Wᵀ + b for x `[.., in]`.
 ///
 /// ```
 /// use chainrule::prelude::*;
@@ -15,7 +17,7 @@ use chainrule::tree::Tree;
 /// ```
 #[derive(Tree, Clone, Debug)]
 pub struct Linear {
-    /// `[in, out]`.
+    /// `[out, in]`.
     pub weight: Tensor,
     /// `[out]`.
     pub bias: Option<Tensor>,
@@ -29,7 +31,7 @@ impl Linear {
         let fan = Fan::dense(inputs, outputs);
         let slope = Gain::LeakyRelu(5f64.sqrt());
         Linear {
-            weight: init::kaiming_uniform(&weight, [inputs, outputs], fan, slope, DType::F32),
+            weight: init::kaiming_uniform(&weight, [outputs, inputs], fan, slope, DType::F32),
             bias: Some(init::uniform(&bias, [outputs], 1.0 / (inputs.max(1) as f64).sqrt(), DType::F32)),
         }
     }
@@ -42,7 +44,7 @@ impl Linear {
     /// The layer's values.
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        let product = x.matmul(&self.weight);
+        let product = x.matmul(&self.weight.t());
         match &self.bias {
             Some(bias) => product + bias,
             None => product,
@@ -50,7 +52,7 @@ impl Linear {
     }
 }
 
-/// Linear layers with a rectifier between each two: zₗ = aₗ₋₁·Wₗ + bₗ, aₗ = max(zₗ, 0), and the last z is the result.
+/// Linear layers with a rectifier between each two: zₗ = aₗ₋₁·Wₗᵀ + bₗ, aₗ = max(zₗ, 0), and the last z is the result.
 ///
 /// ```
 /// use chainrule::prelude::*;
@@ -92,7 +94,7 @@ mod tests {
     #[test]
     fn linear_is_the_formula_and_starts_as_pytorchs() {
         let layer =
-            Linear { weight: Tensor::from([[1.0f32, 2.0], [3.0, 4.0]]), bias: Some(Tensor::from([0.5f32, -0.5])) };
+            Linear { weight: Tensor::from([[1.0f32, 3.0], [2.0, 4.0]]), bias: Some(Tensor::from([0.5f32, -0.5])) };
         let x = Tensor::from([[1.0f32, -1.0]]);
         assert_eq!(layer.forward(&x).to_vec::<f32>(), [-1.5, -2.5]);
         assert_eq!(layer.clone().without_bias().forward(&x).to_vec::<f32>(), [-2.0, -2.0]);
