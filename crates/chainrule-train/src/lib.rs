@@ -1,6 +1,6 @@
 //! Training and everything around it that is not the model: data, the loop, the folder of a run, metrics and plots.
 //!
-//! - [`trainer`] is the loop; [`backprop`] shows what back-propagation did in one of its steps.
+//! - [`task`] says what is trained and measured; [`trainer`] is the loop; [`backprop`] shows what back-propagation did in one of its steps.
 //! - [`log`] keeps a training in its run folder, [`progress`] shows it, [`interrupt`] ends it on Ctrl-C.
 //! - [`data`] says what a data set is: numbered examples that become batches.
 //! - [`idx`] reads IDX files; [`digits`] is a small data set carried inside the crate; [`picture`] reads a drawn digit.
@@ -22,4 +22,5 @@ pub mod metrics;
 pub mod picture;
 pub mod progress;
 pub mod run;
+pub mod task;
 pub mod trainer;

@@ -119,6 +119,13 @@ impl ConfusionMatrix {
         ConfusionMatrix { counts: vec![0; names.len() * names.len()], names }
     }
 
+    /// A matrix of counts row by row, if they are as many as the square of a number of classes.
+    pub fn from_counts(counts: Vec<u64>) -> Option<ConfusionMatrix> {
+        let classes = counts.len().isqrt();
+        let square = classes * classes == counts.len();
+        square.then(|| ConfusionMatrix { counts, ..ConfusionMatrix::new(classes) })
+    }
+
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.names.len()
