@@ -38,7 +38,11 @@ pub mod prelude {
     pub use crate::clip::{clip_norm, global_norm};
     pub use crate::context::{Context, value_and_grad_with_state};
     pub use crate::init;
-    pub use crate::layer::{Linear, Mlp};
+    pub use crate::layer::{
+        Activation, BatchNorm, Bilinear, ChannelDropout, Conv, ConvTranspose, Dropout, Embedding, GroupNorm,
+        InstanceNorm, LayerNorm, Linear, Mlp, PathDropout, Pool, RmsNorm, adaptive_average_pool, adaptive_max_pool,
+        global_average_pool, global_max_pool,
+    };
     pub use crate::loss::{cross_entropy, mean_squared_error};
     pub use crate::optimizer::{Adam, Optimizer, Sgd};
     pub use crate::schedule::Schedule;
