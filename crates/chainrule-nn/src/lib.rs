@@ -44,6 +44,9 @@ pub mod prelude {
         global_average_pool, global_max_pool,
     };
     pub use crate::loss::{cross_entropy, mean_squared_error};
-    pub use crate::optimizer::{Adam, Optimizer, Sgd};
-    pub use crate::schedule::Schedule;
+    pub use crate::optimizer::{
+        Adadelta, Adagrad, Adam, AdamW, AnyOptimizer, Group, Lamb, Lion, Muon, NAdam, Optimizer, OptimizerSettings,
+        RAdam, RmsProp, Sgd,
+    };
+    pub use crate::schedule::{Plateau, PlateauSettings, Schedule, ScheduleSettings};
 }

@@ -311,7 +311,7 @@ mod tests {
         let inputs = Key::new(9).normal([8, 5], DType::F32);
         let labels = Tensor::from([0i64, 1, 2, 0, 1, 2, 0, 1]);
         let whole = grad(|m: &Mlp| m.forward(&inputs).cross_entropy(&labels), &model);
-        let (after, _) = Sgd::new(0.1).update(&model, &whole);
+        let (after, _) = Sgd::new(&model, 0.1).update(&model, &whole);
         let steps = FourSteps::of(&Moment { step: 3, before: model, after, inputs, labels });
         let names: Vec<&str> = steps.backward.iter().map(|link| link.by.as_str()).collect();
         assert_eq!(names, ["z₃", "a₂", "z₂", "a₁", "z₁"]);

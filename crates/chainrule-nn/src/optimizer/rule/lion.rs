@@ -1,0 +1,43 @@
+//! Lion: the sign of a momentum.
+
+use super::{Decay, Parameter, Rule, adam_like, running};
+use chainrule::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// u = sign(β₁·m + (1 − β₁)·g), and then m ← β₂·m + (1 − β₂)·g. Weight decay is decoupled.
+///
+/// X. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Its rate is 3 to 10 times smaller than
+/// AdamW's, its weight decay as much larger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lion {
+    /// β₁ and β₂.
+    pub betas: (f64, f64),
+}
+
+impl Default for Lion {
+    fn default() -> Lion {
+        Lion { betas: (0.9, 0.99) }
+    }
+}
+
+impl Rule for Lion {
+    fn name(&self) -> &'static str {
+        "lion"
+    }
+    fn moments(&self) -> Vec<&'static str> {
+        vec!["m"]
+    }
+    fn decay(&self) -> Decay {
+        Decay::Decoupled
+    }
+    fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
+        let [m] = moments else { unreachable!("Lion keeps m") };
+        let sign = running(m, self.betas.0, p.gradient).sign();
+        *m = running(m, self.betas.1, p.gradient);
+        sign
+    }
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        adam_like(self.betas, 0.0)
+    }
+}
