@@ -43,7 +43,10 @@ pub mod prelude {
         InstanceNorm, LayerNorm, Linear, Mlp, PathDropout, Pool, RmsNorm, adaptive_average_pool, adaptive_max_pool,
         global_average_pool, global_max_pool,
     };
-    pub use crate::loss::{cross_entropy, mean_squared_error};
+    pub use crate::loss::{
+        BinaryCrossEntropy, CrossEntropy, Reduction, binary_cross_entropy, cross_entropy, mean_absolute_error,
+        mean_squared_error,
+    };
     pub use crate::optimizer::{
         Adadelta, Adagrad, Adam, AdamW, AnyOptimizer, Group, Lamb, Lion, Muon, NAdam, Optimizer, OptimizerSettings,
         RAdam, RmsProp, Sgd,
