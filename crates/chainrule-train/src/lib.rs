@@ -2,8 +2,8 @@
 //!
 //! - [`task`] says what is trained and measured; [`trainer`] is the loop; [`backprop`] shows what back-propagation did in one of its steps.
 //! - [`log`] keeps a training in its run folder, [`progress`] shows it, [`interrupt`] ends it on Ctrl-C.
-//! - [`data`] says what a data set is: numbered examples that become batches.
-//! - [`idx`] reads IDX files; [`digits`] is a small data set carried inside the crate; [`picture`] reads a drawn digit.
+//! - [`data`] is all about data sets: what one is, those carried inside, readers, transforms, the loader.
+//! - [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
 //! - [`metrics`] counts: accuracy, confusion matrix, running mean.
 //! - [`curves`] draws training curves as PNG and SVG.
@@ -14,8 +14,6 @@
 pub mod backprop;
 pub mod curves;
 pub mod data;
-pub mod digits;
-pub mod idx;
 pub mod interrupt;
 pub mod log;
 pub mod metrics;
@@ -24,3 +22,5 @@ pub mod progress;
 pub mod run;
 pub mod task;
 pub mod trainer;
+
+pub use data::{digits, idx};

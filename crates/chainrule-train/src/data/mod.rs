@@ -3,13 +3,29 @@
 //! A [`Dataset`] holds examples and makes a [`Batch`] of any of them; a loader decides which. All randomness of an
 //! example (its crop, its flip) is a function of seed, epoch and number, so that a training goes on bit for bit from
 //! any step, and a prefetching thread changes nothing. This room knows no model, no loss and no file of a run.
+//!
+//! - [`Loader`] batches, shuffles and prefetches.
+//! - [`Arrays`] lie in memory, [`Subset`] is a part of any set; [`digits`] are carried inside the crate.
+//! - Readers: [`idx`] and with it [`mnist`].
+//!
+//! Whatever comes from outside gives a [`DataError`].
+
+mod arrays;
+pub mod digits;
+mod error;
+pub mod idx;
+mod loader;
+pub mod mnist;
+mod random;
 
 use std::fmt;
 
 use chainrule::tensor::{Tensor, Type};
 use chainrule::tree::Tree;
 
-pub use crate::idx::DataError;
+pub use arrays::{Arrays, Numbers, Subset, Targets};
+pub use error::DataError;
+pub use loader::{Batches, Loader};
 
 /// Examples of one step: what a model is given and what it should say, each a tensor with the examples along axis 0.
 ///

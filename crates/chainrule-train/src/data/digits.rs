@@ -5,10 +5,12 @@
 //!
 //! The split is ours and fixed for ever: see `Digits::split` in the source.
 
-use crate::idx::{self, DataError, Elements};
+use super::idx::{self, Elements};
+use super::random::Random;
+use super::{Arrays, DataError, Targets};
 
-static IMAGES: &[u8] = include_bytes!("../data/digits-images.idx.gz");
-static LABELS: &[u8] = include_bytes!("../data/digits-labels.idx.gz");
+static IMAGES: &[u8] = include_bytes!("../../data/digits-images.idx.gz");
+static LABELS: &[u8] = include_bytes!("../../data/digits-labels.idx.gz");
 
 /// Images in the set.
 pub const COUNT: usize = 1797;
@@ -91,13 +93,27 @@ impl Digits {
         self.all.select(&self.test_indices)
     }
 
+    /// The training part as a set of images `[1, 8, 8]`.
+    pub fn train_set(&self) -> Result<Arrays, DataError> {
+        Digits::set(self.train())
+    }
+
+    /// The test part as a set of images `[1, 8, 8]`.
+    pub fn test_set(&self) -> Result<Arrays, DataError> {
+        Digits::set(self.test())
+    }
+
+    fn set(examples: Examples) -> Result<Arrays, DataError> {
+        Arrays::new(examples.images, &[1, SIDE, SIDE], Targets::classes(examples.labels, CLASSES)?)
+    }
+
     /// Indices for training and for testing. A fifth of each class, rounded, goes to the test part: the first of the
     /// class's indices after a Fisher–Yates shuffle whose numbers come from SplitMix64, one generator through the
     /// classes 0 to 9. No version of this crate may change it; a test holds it to a checksum.
     ///
     /// The files do not say who wrote which digit, so both parts share their writers.
     fn split(labels: &[i64]) -> (Vec<usize>, Vec<usize>) {
-        let mut random = SplitMix64(SPLIT_SEED);
+        let mut random = Random::from_state(SPLIT_SEED);
         let (mut train, mut test) = (Vec::new(), Vec::new());
         for class in 0..CLASSES as i64 {
             let mut members: Vec<usize> = (0..labels.len()).filter(|&index| labels[index] == class).collect();
@@ -125,24 +141,6 @@ fn bytes(what: &str, file: &[u8], shape: &[usize], largest: u8) -> Result<Vec<u8
             Some(at) => unexpected(format!("values up to {largest}"), format!("{} at element {at}", values[at])),
         },
         elements => unexpected(format!("u8{shape:?}"), format!("{}{:?}", elements.type_name(), array.shape)),
-    }
-}
-
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`; the bias of at most bound/2⁶⁴ is accepted.
-    fn below(&mut self, bound: u64) -> u64 {
-        ((self.next() as u128 * bound as u128) >> 64) as u64
     }
 }
 
@@ -183,12 +181,6 @@ mod tests {
         }
         assert_eq!(test.image(3), digits.all.image(digits.test_indices[3]));
         assert_eq!((fnv1a(&digits.train_indices), fnv1a(&digits.test_indices)), SPLIT_CHECKSUMS);
-    }
-
-    #[test]
-    fn split_mix_64_gives_its_published_numbers() {
-        let mut random = SplitMix64(1234567);
-        assert_eq!([random.next(), random.next()], [6457827717110365317, 3203168211198807973]);
     }
 
     const PIXEL_SUM: f64 = 561718.0;
