@@ -39,9 +39,9 @@ pub mod prelude {
     pub use crate::context::{Context, value_and_grad_with_state};
     pub use crate::init;
     pub use crate::layer::{
-        Activation, BatchNorm, Bilinear, ChannelDropout, Conv, ConvTranspose, Dropout, Embedding, GroupNorm,
-        InstanceNorm, LayerNorm, Linear, Mlp, PathDropout, Pool, RmsNorm, adaptive_average_pool, adaptive_max_pool,
-        global_average_pool, global_max_pool,
+        Activation, BatchNorm, Bilinear, ChannelDropout, Conv, ConvTranspose, Dropout, Embedding, GroupNorm, Gru,
+        InstanceNorm, LayerNorm, Linear, Lstm, Mlp, PathDropout, Pool, RmsNorm, Rnn, adaptive_average_pool,
+        adaptive_max_pool, global_average_pool, global_max_pool,
     };
     pub use crate::loss::{
         BinaryCrossEntropy, CrossEntropy, Reduction, binary_cross_entropy, cross_entropy, mean_absolute_error,

@@ -13,6 +13,7 @@ mod embedding;
 mod linear;
 mod normalization;
 mod pooling;
+mod recurrent;
 
 pub use activation::Activation;
 pub use convolution::{Conv, ConvTranspose};
@@ -21,6 +22,7 @@ pub use embedding::Embedding;
 pub use linear::{Bilinear, Linear, Mlp};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pooling::{Pool, adaptive_average_pool, adaptive_max_pool, global_average_pool, global_max_pool};
+pub use recurrent::{Cell, Gru, GruCell, Lstm, LstmCell, Recurrent, RecurrentLayer, RecurrentWeights, Rnn, RnnCell};
 
 /// A number for every axis, or one number for each: `3`, `[3, 2]`, a slice, a vector.
 pub trait IntoSizes {

@@ -2,7 +2,8 @@
 
 Made with Python 3 and PyTorch 2.15 (CPU, float64): python3 make_layers.py. The loss of a case is the sum of its
 outputs, each times a fixed random weight. Parameters and inputs are drawn anew and rounded, so that the file is short
-and does not depend on a first value; attributes say how the layer is built on the other side.
+and does not depend on a first value; attributes say how the layer is built on the other side. "cut" marks layers that
+stop a gradient on purpose, which finite differences do not know.
 """
 import json
 import math
@@ -94,7 +95,7 @@ case("bilinear without bias", "bilinear", nn.Bilinear(2, 3, 2, bias=False), [dra
      {"sizes": [2, 3, 2], "bias": False})
 case("embedding", "embedding", nn.Embedding(6, 3), [ints([[0, 5, 2], [2, 2, 1]])], {"sizes": [6, 3]})
 case("embedding with padding", "embedding", nn.Embedding(6, 3, padding_idx=2), [ints([[0, 5, 2], [2, 2, 1]])],
-     {"sizes": [6, 3], "padding": 2})
+     {"sizes": [6, 3], "padding": 2, "cut": True})
 
 # Convolutions.
 for name, make, shape, attrs in [
@@ -194,6 +195,44 @@ case("group norm without affine", "group_norm", nn.GroupNorm(1, 4, affine=False)
 case("instance norm", "instance_norm", nn.InstanceNorm1d(2), [draw(2, 2, 4)], {"channels": 2})
 case("instance norm 2-D affine", "instance_norm", nn.InstanceNorm2d(3, affine=True, eps=1e-3), [draw(2, 3, 2, 2)],
      {"channels": 3, "affine": True, "epsilon": 1e-3})
+
+# Recurrent networks.
+def recurrent_names(module, name, tensor):
+    kind, layer, *reverse = name.removeprefix("weight_").removeprefix("bias_").split("_")
+    path = f"layers.{layer[1:]}.{'backward' if reverse else 'forward'}.{name.split('_')[0]}_{kind}"
+    return [(path, tensor)]
+
+
+def recurrent(name, kind, make, batch=2, steps=4, inputs=2, hidden=3, lengths=None, initial=False, **options):
+    module = make(inputs, hidden, batch_first=True, **options)
+    count = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
+    x = [draw(batch, steps, inputs)]
+    if initial:
+        x += [draw(count, batch, hidden) for _ in range(2 if kind == "lstm" else 1)]
+    if lengths:
+        x += [ints(lengths)]
+
+    def call(m, x, *rest):
+        state = (rest[0] if kind != "lstm" else (rest[0], rest[1])) if initial else None
+        packed = nn.utils.rnn.pack_padded_sequence(x, rest[-1], batch_first=True, enforce_sorted=False) if lengths else x
+        y, last = m(packed, state)
+        if lengths:
+            y, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=steps)
+        return [y, *(last if kind == "lstm" else [last])]
+
+    attrs = dict(inputs=inputs, hidden=hidden, layers=options.get("num_layers", 1), initial=initial,
+                 bidirectional=bool(options.get("bidirectional")), lengths=bool(lengths), bias=options.get("bias", True),
+                 relu=options.get("nonlinearity") == "relu")
+    case(name, kind, module, x, attrs, call, recurrent_names)
+
+
+for kind, make in [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)]:
+    recurrent(kind, kind, make)
+    recurrent(f"{kind} from a state without bias", kind, make, initial=True, bias=False)
+    recurrent(f"{kind} of two layers both ways with lengths", kind, make, batch=3, steps=5, num_layers=2,
+              bidirectional=True, lengths=[3, 5, 1], initial=True)
+recurrent("rnn with a rectifier", "rnn", nn.RNN, nonlinearity="relu", num_layers=2)
+recurrent("lstm with lengths", "lstm", nn.LSTM, steps=5, lengths=[2, 5])
 
 # LATER
 
