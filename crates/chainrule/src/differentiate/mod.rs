@@ -534,8 +534,41 @@ fn checked(name: &str, like: &[Tensor], given: Vec<Tensor>) -> Vec<Tensor> {
     given
 }
 
-/// The tangents of results from those of leaves: forward mode over an expression.
-pub(crate) fn push(results: &[Tensor], leaves: &[Tensor], tangents: Vec<Option<Tensor>>) -> Vec<Option<Tensor>> {
+/// Reverse mode over an expression that is already there: the cotangents at any of its values, from those of its
+/// results. Each value in `at` is held for a leaf, so what lies behind one is not seen through it; `None` is no path.
+///
+/// This is [`vjp`] for those who look at a computation's inside.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule::differentiate::pull;
+/// let x = Tensor::from([1.0, 2.0]);
+/// let h = x.square();
+/// let y = (&h * 3.0).sum(..);
+/// let at_h = pull(std::slice::from_ref(&y), &[Some(Tensor::from(1.0))], std::slice::from_ref(&h));
+/// assert_eq!(at_h[0].as_ref().unwrap().to_vec::<f64>(), [3.0, 3.0]);
+/// ```
+///
+/// # Panics
+/// If there are not as many cotangents as results.
+#[track_caller]
+pub fn pull(results: &[Tensor], cotangents: &[Option<Tensor>], at: &[Tensor]) -> Vec<Option<Tensor>> {
+    assert!(results.len() == cotangents.len(), "pull: {} cotangents for {} results", cotangents.len(), results.len());
+    reverse::pull(results, cotangents.to_vec(), at)
+}
+
+/// Forward mode over an expression that is already there: the tangents of its results, from those of any of its values.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule::differentiate::push;
+/// let x = Tensor::from([1.0, 2.0]);
+/// let h = x.square();
+/// let y = (&h * 3.0).sum(..);
+/// let t = push(std::slice::from_ref(&y), std::slice::from_ref(&h), vec![Some(h.ones_like())]);
+/// assert_eq!(t[0].as_ref().unwrap().item::<f64>(), 6.0);
+/// ```
+pub fn push(results: &[Tensor], leaves: &[Tensor], tangents: Vec<Option<Tensor>>) -> Vec<Option<Tensor>> {
     forward(results, leaves, tangents, |node, tangents| {
         let origin = node.origin().derived(Derivation::Derivative, node.op().name());
         origin.scope(|| rules::jvp(node, tangents, &outputs(node)))
