@@ -4,6 +4,7 @@
 //! et al., "Delving deep into rectifiers", 2015. All are expressions of a key: the same key gives the same weights.
 
 use chainrule::tensor::{DType, IntoShape, Key, Tensor};
+use chainrule::tree::{self, Role, Tree};
 
 /// How many values one unit takes in, and how many units one value goes out to.
 ///
@@ -107,6 +108,20 @@ pub fn kaiming_uniform(key: &Key, shape: impl IntoShape, fan: Fan, gain: Gain, d
 #[track_caller]
 pub fn kaiming_normal(key: &Key, shape: impl IntoShape, fan: Fan, gain: Gain, dtype: DType) -> Tensor {
     normal(key, shape, gain.factor() / (fan.input.max(1) as f64).sqrt(), dtype)
+}
+
+/// A layer (or any tree) with zeros for parameters: for the last layer of a residual branch, which then starts as the
+/// identity.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// let last = init::zeroed(&Linear::new(&Key::new(1), 3, 3));
+/// assert_eq!(last.weight.to_vec::<f32>(), [0.0; 9]);
+/// ```
+#[track_caller]
+pub fn zeroed<T: Tree>(layer: &T) -> T {
+    tree::map_named(layer, |_, role, leaf| if role == Role::Parameter { leaf.zeros_like() } else { leaf.clone() })
 }
 
 #[cfg(test)]

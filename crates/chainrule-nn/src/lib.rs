@@ -39,9 +39,10 @@ pub mod prelude {
     pub use crate::context::{Context, value_and_grad_with_state};
     pub use crate::init;
     pub use crate::layer::{
-        Activation, BatchNorm, Bilinear, ChannelDropout, Conv, ConvTranspose, Dropout, Embedding, GroupNorm, Gru,
-        InstanceNorm, LayerNorm, Linear, Lstm, Mlp, PathDropout, Pool, RmsNorm, Rnn, adaptive_average_pool,
-        adaptive_max_pool, global_average_pool, global_max_pool,
+        Activation, Attention, BatchNorm, Bilinear, ChannelDropout, Conv, ConvTranspose, DecoderBlock, Dropout,
+        Embedding, EncoderBlock, FeedForward, GroupNorm, Gru, InstanceNorm, KeyValueCache, LayerNorm, LearnedPositions,
+        Linear, Lstm, Mlp, PathDropout, Pool, RmsNorm, Rnn, Rotary, adaptive_average_pool, adaptive_max_pool,
+        global_average_pool, global_max_pool, length_mask, sinusoidal_positions,
     };
     pub use crate::loss::{
         BinaryCrossEntropy, CrossEntropy, Reduction, binary_cross_entropy, cross_entropy, mean_absolute_error,

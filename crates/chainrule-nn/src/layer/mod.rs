@@ -7,22 +7,28 @@
 //! random numbers; with `&mut self` and a context, where training also gathers statistics.
 
 mod activation;
+mod attention;
 mod convolution;
 mod dropout;
 mod embedding;
 mod linear;
 mod normalization;
 mod pooling;
+mod position;
 mod recurrent;
+mod transformer;
 
 pub use activation::Activation;
+pub use attention::{Attention, KeyValueCache, length_mask};
 pub use convolution::{Conv, ConvTranspose};
 pub use dropout::{ChannelDropout, Dropout, PathDropout};
 pub use embedding::Embedding;
 pub use linear::{Bilinear, Linear, Mlp};
 pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pooling::{Pool, adaptive_average_pool, adaptive_max_pool, global_average_pool, global_max_pool};
+pub use position::{LearnedPositions, Rotary, sinusoidal_positions};
 pub use recurrent::{Cell, Gru, GruCell, Lstm, LstmCell, Recurrent, RecurrentLayer, RecurrentWeights, Rnn, RnnCell};
+pub use transformer::{DecoderBlock, EncoderBlock, FeedForward};
 
 /// A number for every axis, or one number for each: `3`, `[3, 2]`, a slice, a vector.
 pub trait IntoSizes {

@@ -234,6 +234,133 @@ for kind, make in [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)]:
 recurrent("rnn with a rectifier", "rnn", nn.RNN, nonlinearity="relu", num_layers=2)
 recurrent("lstm with lengths", "lstm", nn.LSTM, steps=5, lengths=[2, 5])
 
+# Attention.
+def attention_names(module, name, tensor):
+    names = ["query", "key", "value"]
+    if name.startswith("in_proj_"):
+        parts = tensor.chunk(3)
+        return [(f"{n}.{name.removeprefix('in_proj_')}", part) for n, part in zip(names, parts)]
+    if "_proj_weight" in name:
+        return [(f"{names['qkv'.index(name[0])]}.weight", tensor)]
+    return [(name.replace("out_proj", "output"), tensor)]
+
+
+def mha(name, x, attrs, mask=None, size=4, **options):
+    """x: query, memory (left out for self-attention), then our mask if it is an input."""
+    module = nn.MultiheadAttention(size, 2, batch_first=True, **options)
+    attrs = dict(attrs, size=size, heads=2, inputs=len(x))
+
+    def call(m, *x):
+        memory = x[1] if attrs.get("memory") else x[0]
+        given = mask(*x) if mask else {}
+        return m(x[0], memory, memory, need_weights=False, **given)[0]
+
+    case(name, "attention", module, x, attrs, call, attention_names)
+
+
+def causal(*x):
+    return {"attn_mask": torch.ones(x[0].shape[1], x[0].shape[1], dtype=torch.bool).triu(1)}
+
+
+mha("self-attention", [draw(2, 3, 4)], {})
+mha("self-attention without bias", [draw(2, 3, 4)], {"bias": False}, bias=False)
+mha("causal self-attention", [draw(2, 3, 4)], {"causal": True}, causal)
+mha("cross-attention over another size", [draw(2, 2, 4), draw(2, 3, 5)], {"memory": 5}, kdim=5, vdim=5)
+keep = torch.tensor([[True, True, False, True], [True, False, False, False]])
+mha("cross-attention with a boolean mask", [draw(2, 2, 4), draw(2, 4, 4), keep[:, None, None, :]],
+    {"memory": 4, "mask": True}, lambda *x: {"key_padding_mask": ~x[2][:, 0, 0, :]})
+mha("self-attention with an additive mask", [draw(2, 3, 4), draw(3, 3)], {"mask": True}, lambda *x: {"attn_mask": x[1]})
+
+
+def rotate(x, base, interleaved):
+    """x: [N, heads, T, d]."""
+    d = x.shape[-1]
+    angle = torch.arange(x.shape[2])[:, None] * base ** (-2.0 * torch.arange(d // 2) / d)
+    if interleaved:
+        turned = torch.view_as_complex(x.reshape(*x.shape[:-1], d // 2, 2).contiguous())
+        return torch.view_as_real(turned * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+    both = torch.cat([angle, angle], -1)
+    a, b = x.chunk(2, -1)
+    return x * both.cos() + torch.cat([-b, a], -1) * both.sin()
+
+
+class Grouped(nn.Module):
+    """Causal self-attention with rotations and fewer key heads, as Llama's."""
+
+    def __init__(self, size, heads, key_heads, base, interleaved):
+        super().__init__()
+        self.heads, self.key_heads, self.base, self.interleaved = heads, key_heads, base, interleaved
+        width = size // heads * key_heads
+        self.query, self.key = nn.Linear(size, size), nn.Linear(size, width)
+        self.value, self.output = nn.Linear(size, width), nn.Linear(size, size)
+
+    def forward(self, x):
+        cut = lambda y, heads: y.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+        turn = lambda y: rotate(y, self.base, self.interleaved)
+        q, k = turn(cut(self.query(x), self.heads)), turn(cut(self.key(x), self.key_heads))
+        v = cut(self.value(x), self.key_heads)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return self.output(y.transpose(1, 2).reshape(x.shape))
+
+
+for interleaved in (False, True):
+    case(f"grouped rotary attention{' of neighbours' * interleaved}", "attention", Grouped(16, 4, 2, 100.0, interleaved),
+         [draw(1, 3, 16)], dict(size=16, heads=4, key_heads=2, causal=True, base=100.0, interleaved=interleaved, inputs=1))
+
+
+def block_names(module, name, tensor):
+    for theirs, ours in [("self_attn", "attention"), ("multihead_attn", "cross_attention")]:
+        if name.startswith(theirs):
+            rest = attention_names(module, name.removeprefix(theirs + "."), tensor)
+            return [(f"{ours}.{n}", part) for n, part in rest]
+    norms = ["attention_norm", "cross_attention_norm", "feed_forward_norm"]
+    if "decoder" not in type(module).__name__.lower():
+        norms.pop(1)
+    head, rest = name.split(".", 1)
+    ours = {"linear1": "feed_forward.up", "linear2": "feed_forward.down"}
+    ours.update({f"norm{i + 1}": n for i, n in enumerate(norms)})
+    return [(f"{ours[head]}.{rest}", tensor)]
+
+
+def block(name, kind, x, attrs, call, **options):
+    make = nn.TransformerEncoderLayer if kind == "encoder" else nn.TransformerDecoderLayer
+    module = make(4, 2, 6, batch_first=True, **options)
+    attrs = dict(attrs, size=4, heads=2, hidden=6, pre_norm=options.get("norm_first", False),
+                 gelu=options.get("activation") == "gelu", epsilon=options.get("layer_norm_eps", 1e-5))
+    # Training without dropout: the evaluation of the encoder has another, fused path.
+    case(name, kind, module, x, attrs, call, block_names, training=True)
+
+
+def masked(m, x, *rest):
+    return m(x, src_mask=causal(x)["attn_mask"])
+
+
+block("encoder block", "encoder", [draw(2, 3, 4)], {}, lambda m, x: m(x), dropout=0.0)
+block("encoder block with norms before", "encoder", [draw(2, 3, 4)], {"causal": True}, masked, dropout=0.0,
+      norm_first=True, activation="gelu", layer_norm_eps=1e-3)
+for first in (False, True):
+    block(f"decoder block{' with norms before' * first}", "decoder", [draw(2, 3, 4), draw(2, 2, 4)], {},
+          lambda m, x, memory: m(x, memory, tgt_mask=causal(x)["attn_mask"]), dropout=0.0, norm_first=first)
+
+
+class Learned(nn.Module):
+    def __init__(self, count, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(count, size))
+
+    def forward(self, x):
+        return x + self.weight[:x.shape[1]]
+
+
+def sinusoidal(m, x):
+    steps, size = x.shape[1:]
+    angle = torch.arange(steps)[:, None] * torch.exp(torch.arange(0, size, 2) * (-math.log(10000.0) / size))
+    return x + torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+case("learned positions", "learned_positions", Learned(5, 2), [draw(2, 3, 2)], {"sizes": [5, 2]})
+case("sinusoidal positions", "sinusoidal", None, [draw(1, 7, 6)], {}, sinusoidal)
+
 # LATER
 
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "layers.json")

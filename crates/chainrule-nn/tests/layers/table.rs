@@ -83,6 +83,28 @@ pub(crate) fn check_layer(case: &Case) -> Result<(), String> {
             let layer = Gru::new(&key(), case.size("inputs"), case.size("hidden"));
             recurrent(case, layer, |state| state[0].clone(), |h| vec![h])
         }
+        "attention" => attention(case),
+        "encoder" => {
+            let layer = EncoderBlock::new(&key(), case.size("size"), case.size("heads"), case.size("hidden"));
+            let layer = when(layer, case.flag("pre_norm"), EncoderBlock::pre_norm);
+            let layer = when(layer, case.flag("gelu"), |layer| layer.activation(Activation::Gelu));
+            let layer = when(layer, case.flag("causal"), EncoderBlock::causal);
+            let layer = with(layer, case.number("epsilon"), EncoderBlock::epsilon);
+            check(case, layer, |layer, x, context| vec![layer.forward(&x[0], None, context)])
+        }
+        "decoder" => {
+            let layer = DecoderBlock::new(&key(), case.size("size"), case.size("heads"), case.size("hidden"));
+            let layer = when(layer, case.flag("pre_norm"), DecoderBlock::pre_norm);
+            check(case, layer, |layer, x, context| vec![layer.forward(&x[0], &x[1], None, None, context)])
+        }
+        "learned_positions" => {
+            let sizes = case.sizes("sizes").expect("sizes");
+            let layer = LearnedPositions::new(&key(), sizes[0], sizes[1]);
+            check(case, layer, |layer, x, _| vec![layer.forward(&x[0])])
+        }
+        "sinusoidal" => {
+            check(case, (), |_, x, _| vec![&x[0] + sinusoidal_positions(x[0].size(1), x[0].size(2), x[0].dtype())])
+        }
         other => Err(format!("no layer {other} in the table")),
     }
 }
@@ -158,5 +180,25 @@ fn recurrent<C: Cell>(
         let lengths = case.flag("lengths").then(|| &x[x.len() - 1]);
         let (y, last) = layer.forward(&x[0], initial.as_ref(), lengths, context);
         [vec![y], tensors(last)].concat()
+    })
+}
+
+/// Attention whose inputs are the queries, then the memory if there is another, then the mask if there is one.
+fn attention(case: &Case) -> Result<(), String> {
+    let (size, heads) = (case.size("size"), case.size("heads"));
+    let layer = match case.sizes("memory") {
+        Some(memory) => Attention::over(&key(), size, memory[0], heads),
+        None => Attention::new(&key(), size, heads),
+    };
+    let layer = with(layer, case.sizes("key_heads"), |layer, n| layer.key_heads(n[0]));
+    let layer = when(layer, case.flag("causal"), Attention::causal);
+    let layer = when(layer, case.without("bias"), Attention::without_bias);
+    let rotary = case.number("base").map(|base| Rotary::new().base(base));
+    let rotary = rotary.map(|rotary| when(rotary, case.flag("interleaved"), Rotary::interleaved));
+    let layer = with(layer, rotary, Attention::rotary);
+    check(case, layer, |layer, x, context| {
+        let memory = if case.sizes("memory").is_some() { &x[1] } else { &x[0] };
+        let mask = case.flag("mask").then(|| &x[x.len() - 1]);
+        vec![layer.forward(&x[0], memory, mask, context)]
     })
 }
