@@ -1,4 +1,5 @@
-//! Limiting gradients by the norm of all of them together, over any tree.
+//! Limiting gradients, over any tree: by the norm of all of them together, by value, parameter by parameter, or by the
+//! size of the weights they change. State is untouched by all of it.
 
 use chainrule::tensor::{DType, Tensor};
 use chainrule::tree::{self, Role, Tree};
@@ -35,11 +36,69 @@ pub fn global_norm<T: Tree>(tree: &T) -> Tensor {
 pub fn clip_norm<T: Tree>(gradients: &T, max: f64) -> (T, Tensor) {
     let norm = global_norm(gradients);
     let scale = (max / (&norm + 1e-6)).minimum(1.0);
-    let clipped = tree::map_named(gradients, |_, role, leaf| match role {
-        Role::Parameter => leaf * scale.cast(leaf.dtype()),
-        Role::State => leaf.clone(),
-    });
+    let clipped = each(gradients, |leaf| leaf * scale.cast(leaf.dtype()));
     (clipped, norm)
+}
+
+/// Applies a function to every parameter.
+#[track_caller]
+fn each<T: Tree>(gradients: &T, mut function: impl FnMut(&Tensor) -> Tensor) -> T {
+    tree::map_named(gradients, |_, role, leaf| match role {
+        Role::Parameter => function(leaf),
+        Role::State => leaf.clone(),
+    })
+}
+
+/// Limits every element to [−max, max].
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// assert_eq!(clip_value(&Tensor::from([3.0, -0.5]), 1.0).to_vec::<f64>(), [1.0, -0.5]);
+/// ```
+#[track_caller]
+pub fn clip_value<T: Tree>(gradients: &T, max: f64) -> T {
+    each(gradients, |leaf| leaf.clip(-max, max))
+}
+
+/// [`clip_norm`] of each parameter by itself.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// let (a, b) = clip_norm_each(&(Tensor::from([3.0, 4.0]), Tensor::from(0.5)), 1.0);
+/// assert!((a.to_vec::<f64>()[0] - 0.6).abs() < 1e-6 && b.item::<f64>() == 0.5);
+/// ```
+#[track_caller]
+pub fn clip_norm_each<T: Tree>(gradients: &T, max: f64) -> T {
+    each(gradients, |leaf| clip_norm(leaf, max).0)
+}
+
+/// Adaptive clipping: the gradient of each unit i limited to λ·max(‖wᵢ‖, 10⁻³). A unit is what one output is computed
+/// from, a row along axis 0; parameters with fewer than two axes are one unit.
+///
+/// A. Brock et al., "High-performance large-scale image recognition without normalization", 2021, who take λ = 0.01 and
+/// leave out the last layer.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// let (w, g) = (Tensor::from([[3.0, 4.0], [3.0, 4.0]]), Tensor::from([[0.0, 1.0], [0.0, 0.01]]));
+/// let clipped = clip_adaptive(&w, &g, 0.01).to_vec::<f64>();
+/// assert!((clipped[1] - 0.05).abs() < 1e-12 && clipped[3] == 0.01);
+/// ```
+///
+/// # Panics
+/// If the trees differ in form.
+#[track_caller]
+pub fn clip_adaptive<T: Tree>(model: &T, gradients: &T, factor: f64) -> T {
+    tree::zip_map(gradients, model, |g, w| {
+        let axes: Vec<isize> = (if g.rank() < 2 { 0 } else { 1 }..g.rank() as isize).collect();
+        let size = |x: &Tensor| x.square().sum_keepdims(&axes[..]).sqrt();
+        let (most, norm) = (size(w).maximum(1e-3) * factor, size(g));
+        let scale = norm.greater(&most).select(&(&most / norm.maximum(1e-6)), 1.0);
+        g * scale
+    })
 }
 
 #[cfg(test)]

@@ -25,17 +25,22 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod accumulate;
+pub mod average;
 pub mod clip;
 pub mod context;
 pub mod init;
 pub mod layer;
 pub mod loss;
 pub mod optimizer;
+pub mod precision;
 pub mod schedule;
 
 /// What most programs need: `use chainrule_nn::prelude::*`.
 pub mod prelude {
-    pub use crate::clip::{clip_norm, global_norm};
+    pub use crate::accumulate::accumulate;
+    pub use crate::average::Average;
+    pub use crate::clip::{clip_adaptive, clip_norm, clip_norm_each, clip_value, global_norm};
     pub use crate::context::{Context, value_and_grad_with_state};
     pub use crate::init;
     pub use crate::layer::{
@@ -52,5 +57,6 @@ pub mod prelude {
         Adadelta, Adagrad, Adam, AdamW, AnyOptimizer, Group, Lamb, Lion, Muon, NAdam, Optimizer, OptimizerSettings,
         RAdam, RmsProp, Sgd,
     };
+    pub use crate::precision::{LossScale, Precision};
     pub use crate::schedule::{Plateau, PlateauSettings, Schedule, ScheduleSettings};
 }

@@ -95,6 +95,21 @@ fn fifty_rates_are_pytorchs() {
 }
 
 #[test]
+fn clipping_is_pytorchs() {
+    let clips = &golden()["clips"];
+    let tensor = |name: &str| Tensor::from_vec(numbers(&clips[name]), [4, 3, 2]);
+    let (w, g) = (tensor("weights"), tensor("gradients"));
+    for (name, got) in [
+        ("value", clip_value(&g, 0.5)),
+        ("norm", clip_norm_each(&g, 0.5)),
+        ("norm", clip_norm(&g, 0.5).0),
+        ("adaptive", clip_adaptive(&w, &g, 0.01)),
+    ] {
+        assert_eq!(far(&got.to_vec::<f64>(), &numbers(&clips[name]), 1e-9), None, "{name}");
+    }
+}
+
+#[test]
 fn settings_that_make_no_sense_are_named() {
     let model = [Tensor::from([[1.0]]), Tensor::from([1.0])];
     for (json, setting, part) in [

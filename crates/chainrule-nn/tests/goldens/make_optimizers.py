@@ -230,9 +230,29 @@ for history in [100, 3]:
     losses = [optimizer.step(closure).item() for _ in range(30)]
     LBFGS.append({"history": history, "losses": losses, "weights": [p.detach().flatten().tolist() for p in w]})
 
+W, GRAD = torch.randn(4, 3, 2, generator=DATA), torch.randn(4, 3, 2, generator=DATA)
+W[1] *= 1e-5
+GRAD[2] *= 1e-3
+
+
+def adaptive(w, g, factor, eps=1e-3):
+    """A. Brock et al. 2021, equation 3, with units along axis 0."""
+    size = lambda x: x.flatten(1).norm(dim=1).reshape(-1, 1, 1)
+    most = factor * size(w).clamp(min=eps)
+    return torch.where(size(g) > most, g * most / size(g), g)
+
+
+by_value, by_norm = GRAD.clone().requires_grad_(), GRAD.clone().requires_grad_()
+by_value.grad, by_norm.grad = GRAD.clone(), GRAD.clone()
+torch.nn.utils.clip_grad_value_([by_value], 0.5)
+torch.nn.utils.clip_grad_norm_([by_norm], 0.5)
+CLIPS = {"weights": W.flatten().tolist(), "gradients": GRAD.flatten().tolist(),
+         "value": by_value.grad.flatten().tolist(), "norm": by_norm.grad.flatten().tolist(),
+         "adaptive": adaptive(W, GRAD, 0.01).flatten().tolist()}
+
 golden = {
     "inputs": X.flatten().tolist(), "targets": Y.flatten().tolist(), "start": [w.flatten().tolist() for w in START],
-    "optimizers": ROWS, "schedules": RATES, "plateaus": PLATEAUS, "lbfgs": LBFGS,
+    "optimizers": ROWS, "schedules": RATES, "plateaus": PLATEAUS, "lbfgs": LBFGS, "clips": CLIPS,
 }
 path = pathlib.Path(__file__).with_name("optimizers.json")
 path.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
