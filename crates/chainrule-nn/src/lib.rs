@@ -30,6 +30,7 @@ pub mod average;
 pub mod clip;
 pub mod context;
 pub mod init;
+pub mod interchange;
 pub mod layer;
 pub mod loss;
 pub mod optimizer;

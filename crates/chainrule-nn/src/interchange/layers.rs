@@ -1,0 +1,28 @@
+//! The rules of this crate's layers: where their paths are not PyTorch's names.
+
+use super::rules::{Rule, Rules};
+
+impl Rules {
+    /// The rules for state dicts of PyTorch's own layers.
+    ///
+    /// Attention's `query`, `key` and `value` are one `in_proj_weight` there (or `q_proj_weight` … where keys and
+    /// values have other sizes than queries) and `output` is `out_proj`.
+    ///
+    /// ```
+    /// use chainrule_nn::interchange::Rules;
+    /// let rules = Rules::pytorch().rename("body.*.**", "features.*.**");
+    /// ```
+    pub fn pytorch() -> Rules {
+        let attention = [
+            Rule::joined(["**.query.weight", "**.key.weight", "**.value.weight"], 0, "**.in_proj_weight"),
+            Rule::joined(["**.query.bias", "**.key.bias", "**.value.bias"], 0, "**.in_proj_bias"),
+            Rule::same("**.query.weight", "**.q_proj_weight").beside("**.key.weight"),
+            Rule::same("**.key.weight", "**.k_proj_weight").beside("**.query.weight"),
+            Rule::same("**.value.weight", "**.v_proj_weight").beside("**.query.weight"),
+            Rule::same("**.output.weight", "**.out_proj.weight").beside("**.query.weight"),
+            Rule::same("**.output.bias", "**.out_proj.bias").beside("**.query.weight"),
+        ];
+        // Files from before PyTorch 0.4.1 have no count of batches.
+        Rules::new(attention).optional("**.num_batches_tracked")
+    }
+}
