@@ -6,7 +6,8 @@ impl Rules {
     /// The rules for state dicts of PyTorch's own layers.
     ///
     /// Attention's `query`, `key` and `value` are one `in_proj_weight` there (or `q_proj_weight` … where keys and
-    /// values have other sizes than queries) and `output` is `out_proj`.
+    /// values have other sizes than queries) and `output` is `out_proj`. A recurrent network's
+    /// `layers.0.forward.weight_ih` is `weight_ih_l0`, and `backward` is `…_reverse`.
     ///
     /// ```
     /// use chainrule_nn::interchange::Rules;
@@ -22,7 +23,13 @@ impl Rules {
             Rule::same("**.output.weight", "**.out_proj.weight").beside("**.query.weight"),
             Rule::same("**.output.bias", "**.out_proj.bias").beside("**.query.weight"),
         ];
+        let recurrent = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].into_iter().flat_map(|name| {
+            let row = |direction: &str, end: &str| {
+                Rule::same(&format!("**.layers.*.{direction}.{name}"), &format!("**.{name}_l*{end}"))
+            };
+            [row("forward", ""), row("backward", "_reverse")]
+        });
         // Files from before PyTorch 0.4.1 have no count of batches.
-        Rules::new(attention).optional("**.num_batches_tracked")
+        Rules::new(attention.into_iter().chain(recurrent)).optional("**.num_batches_tracked")
     }
 }
