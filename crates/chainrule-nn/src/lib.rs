@@ -48,8 +48,9 @@ pub mod prelude {
     pub use crate::layer::{
         Activation, Attention, BatchNorm, Bilinear, ChannelDropout, Conv, ConvTranspose, DecoderBlock, Dropout,
         Embedding, EncoderBlock, FeedForward, GroupNorm, Gru, InstanceNorm, KeyValueCache, LayerNorm, LearnedPositions,
-        Linear, Lstm, Mlp, PathDropout, Pool, RmsNorm, Rnn, Rotary, adaptive_average_pool, adaptive_max_pool,
-        global_average_pool, global_max_pool, length_mask, sinusoidal_positions,
+        Linear, Lstm, Mlp, PatchEmbedding, PathDropout, Pool, PreActivationBlock, ResidualBlock, RmsNorm, Rnn, Rotary,
+        SqueezeExcite, adaptive_average_pool, adaptive_max_pool, global_average_pool, global_max_pool, length_mask,
+        sinusoidal_positions,
     };
     pub use crate::loss::{
         BinaryCrossEntropy, CrossEntropy, Reduction, binary_cross_entropy, cross_entropy, mean_absolute_error,

@@ -16,6 +16,7 @@ mod normalization;
 mod pooling;
 mod position;
 mod recurrent;
+mod residual;
 mod transformer;
 
 pub use activation::Activation;
@@ -28,6 +29,7 @@ pub use normalization::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pooling::{Pool, adaptive_average_pool, adaptive_max_pool, global_average_pool, global_max_pool};
 pub use position::{LearnedPositions, Rotary, sinusoidal_positions};
 pub use recurrent::{Cell, Gru, GruCell, Lstm, LstmCell, Recurrent, RecurrentLayer, RecurrentWeights, Rnn, RnnCell};
+pub use residual::{PatchEmbedding, PreActivationBlock, ResidualBlock, Shortcut, SqueezeExcite};
 pub use transformer::{DecoderBlock, EncoderBlock, FeedForward};
 
 /// A number for every axis, or one number for each: `3`, `[3, 2]`, a slice, a vector.

@@ -361,7 +361,56 @@ def sinusoidal(m, x):
 case("learned positions", "learned_positions", Learned(5, 2), [draw(2, 3, 2)], {"sizes": [5, 2]})
 case("sinusoidal positions", "sinusoidal", None, [draw(1, 7, 6)], {}, sinusoidal)
 
-# LATER
+# Blocks for images.
+class Residual(nn.Module):
+    def __init__(self, a, b, stride):
+        super().__init__()
+        conv = lambda i, o, k, s: nn.Conv2d(i, o, k, s, k // 2, bias=False)
+        self.conv1, self.norm1 = conv(a, b, 3, stride), nn.BatchNorm2d(b)
+        self.conv2, self.norm2 = conv(b, b, 3, 1), nn.BatchNorm2d(b)
+        if a != b or stride != 1:
+            self.shortcut = nn.ModuleDict({"conv": conv(a, b, 1, stride), "norm": nn.BatchNorm2d(b)})
+
+    def forward(self, x):
+        y = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
+        straight = self.shortcut["norm"](self.shortcut["conv"](x)) if hasattr(self, "shortcut") else x
+        return (y + straight).relu()
+
+
+class PreActivation(nn.Module):
+    def __init__(self, a, b, stride):
+        super().__init__()
+        conv = lambda i, o, k, s: nn.Conv2d(i, o, k, s, k // 2, bias=False)
+        self.norm1, self.conv1 = nn.BatchNorm2d(a), conv(a, b, 3, stride)
+        self.norm2, self.conv2 = nn.BatchNorm2d(b), conv(b, b, 3, 1)
+        if a != b or stride != 1:
+            self.shortcut = conv(a, b, 1, stride)
+
+    def forward(self, x):
+        a = self.norm1(x).relu()
+        y = self.conv2(self.norm2(self.conv1(a)).relu())
+        return y + (self.shortcut(a) if hasattr(self, "shortcut") else x)
+
+
+for name, layer, make in [("residual block", "residual", Residual), ("pre-activation block", "pre_activation", PreActivation)]:
+    for sizes in [(2, 2, 1), (2, 3, 2)]:
+        for training in (True, False):
+            case(f"{name} {sizes} {'training' if training else 'evaluation'}", layer, make(*sizes), [draw(2, 2, 4, 4)],
+                 {"sizes": list(sizes)}, training=training)
+
+
+class SqueezeExcite(nn.Module):
+    def __init__(self, channels, reduced):
+        super().__init__()
+        self.squeeze, self.excite = nn.Linear(channels, reduced), nn.Linear(reduced, channels)
+
+    def forward(self, x):
+        return x * self.excite(self.squeeze(x.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
+
+
+case("squeeze and excite", "squeeze_excite", SqueezeExcite(4, 3), [draw(2, 4, 2, 3)], {"sizes": [4, 3]})
+case("patches", "patches", nn.ModuleDict({"projection": nn.Conv2d(2, 3, 2, 2)}), [draw(1, 2, 5, 4)], {},
+     lambda m, x: m["projection"](x).flatten(2).transpose(1, 2))
 
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "layers.json")
 with open(path, "w") as f:

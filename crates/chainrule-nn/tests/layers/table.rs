@@ -105,6 +105,22 @@ pub(crate) fn check_layer(case: &Case) -> Result<(), String> {
         "sinusoidal" => {
             check(case, (), |_, x, _| vec![&x[0] + sinusoidal_positions(x[0].size(1), x[0].size(2), x[0].dtype())])
         }
+        "residual" => {
+            let sizes = case.sizes("sizes").expect("sizes");
+            let layer = ResidualBlock::new(&key(), sizes[0], sizes[1], sizes[2]);
+            check(case, layer, |layer, x, context| vec![layer.forward(&x[0], context)])
+        }
+        "pre_activation" => {
+            let sizes = case.sizes("sizes").expect("sizes");
+            let layer = PreActivationBlock::new(&key(), sizes[0], sizes[1], sizes[2]);
+            check(case, layer, |layer, x, context| vec![layer.forward(&x[0], context)])
+        }
+        "squeeze_excite" => {
+            let sizes = case.sizes("sizes").expect("sizes");
+            let layer = SqueezeExcite::new(&key(), sizes[0], sizes[1]);
+            check(case, layer, |layer, x, _| vec![layer.forward(&x[0])])
+        }
+        "patches" => check(case, PatchEmbedding::new(&key(), 2, 3, [2, 2]), |layer, x, _| vec![layer.forward(&x[0])]),
         other => Err(format!("no layer {other} in the table")),
     }
 }
