@@ -1,0 +1,74 @@
+//! Derivatives of a function of one number by differences, and how far they can be trusted.
+
+/// A derivative and the error it may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    pub slope: f64,
+    pub error: f64,
+}
+
+const LEVELS: usize = 12;
+const SHRINK: f64 = 2.0;
+
+/// Richardson extrapolation (Ridders 1982): differences at ever smaller steps, of which those of the last one are
+/// combined so that errors of ever higher order in the step cancel; the entry that changed least is taken.
+fn extrapolate(difference: impl Fn(f64) -> f64, first: f64, order: f64) -> Estimate {
+    let mut best = Estimate { slope: difference(first), error: f64::INFINITY };
+    let mut last = vec![best.slope];
+    let mut step = first;
+    for _ in 1..LEVELS {
+        step /= SHRINK;
+        let mut row = vec![difference(step)];
+        let mut factor = SHRINK.powf(order);
+        for (j, &above) in last.iter().enumerate() {
+            let next = (row[j] * factor - above) / (factor - 1.0);
+            let error = (next - row[j]).abs().max((next - above).abs());
+            if error <= best.error {
+                best = Estimate { slope: next, error };
+            }
+            factor *= SHRINK.powf(order);
+            row.push(next);
+        }
+        last = row;
+    }
+    best
+}
+
+/// The derivative at 0 from both sides: (φ(h) − φ(−h)) / 2h, whose error has even powers of h only.
+pub(super) fn central(phi: impl Fn(f64) -> f64, step: f64) -> Estimate {
+    extrapolate(|h| (phi(h) - phi(-h)) / (2.0 * h), step, 2.0)
+}
+
+/// The derivative at 0 from one side, the sign of `step`.
+pub(super) fn one_sided(phi: impl Fn(f64) -> f64, step: f64) -> Estimate {
+    let at_zero = phi(0.0);
+    extrapolate(|h| (phi(h) - at_zero) / h, step, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smooth_functions_are_derived_to_many_digits() {
+        let rows: [(&str, fn(f64) -> f64, f64); 4] = [
+            ("exp", |t| (1.0 + t).exp(), 1f64.exp()),
+            ("sin", |t| (2.0 + t).sin(), 2f64.cos()),
+            ("cube", |t| (3.0 + t).powi(3), 27.0),
+            ("steep", |t| 1.0 / (0.05 + t), -400.0),
+        ];
+        for (name, f, slope) in rows {
+            let found = central(f, 0.02);
+            assert!((found.slope / slope - 1.0).abs() < 1e-9, "{name}: {found:?} for {slope}");
+            let found = one_sided(f, 0.02);
+            assert!((found.slope / slope - 1.0).abs() < 1e-6, "{name}: {found:?} for {slope}");
+        }
+    }
+
+    #[test]
+    fn the_two_sides_of_a_kink_differ() {
+        let kink = |t: f64| if t > 0.0 { 3.0 * t } else { t.sin() };
+        assert!((one_sided(kink, 0.1).slope - 3.0).abs() < 1e-9);
+        assert!((one_sided(kink, -0.1).slope - 1.0).abs() < 1e-9);
+    }
+}
