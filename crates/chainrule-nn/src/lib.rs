@@ -33,6 +33,7 @@ pub mod init;
 pub mod interchange;
 pub mod layer;
 pub mod loss;
+pub mod minimize;
 pub mod models;
 pub mod optimizer;
 pub mod precision;

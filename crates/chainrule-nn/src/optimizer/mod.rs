@@ -4,7 +4,7 @@
 //! once in [`Descent`]: walking the model, the schedule, weight decay, parameter groups, frozen parameters, and the
 //! reduction of the rate on a plateau. All that an optimizer carries is state to a gradient, and a checkpoint does not
 //! hold a model's running statistics twice. Nothing here computes; methods that evaluate the model several times in a
-//! step are elsewhere.
+//! step are in [`minimize`](crate::minimize).
 
 mod descent;
 mod group;

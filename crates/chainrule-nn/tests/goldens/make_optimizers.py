@@ -218,7 +218,7 @@ for settings in [
 LBFGS = []
 for history in [100, 3]:
     w = fresh()
-    optimizer = torch.optim.LBFGS(w, max_iter=1, max_eval=25, history_size=history, line_search_fn="strong_wolfe",
+    optimizer = torch.optim.LBFGS(w, max_iter=1, max_eval=26, history_size=history, line_search_fn="strong_wolfe",
                                   tolerance_grad=0.0, tolerance_change=0.0)
 
     def closure():
