@@ -6,6 +6,7 @@
 //! - [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
 //! - [`metrics`] counts: accuracy, confusion matrix, running mean.
+//! - [`model`] reads models from files.
 //! - [`curves`] draws training curves as PNG and SVG.
 //!
 //! Whatever comes from outside gives a typed error that says what was wrong, where, and what would be right.
@@ -17,6 +18,7 @@ pub mod data;
 pub mod interrupt;
 pub mod log;
 pub mod metrics;
+pub mod model;
 pub mod picture;
 pub mod progress;
 pub mod run;

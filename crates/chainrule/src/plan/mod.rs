@@ -186,6 +186,13 @@ impl Plan {
         self.arena + self.steps.iter().map(inner).sum::<usize>()
     }
 
+    /// Bytes of the results that do not take an argument's memory.
+    pub fn result_bytes(&self) -> usize {
+        let in_place = |result: usize| self.donated.iter().any(|&(_, donated)| donated == result);
+        let fresh = self.results.iter().enumerate().filter(|(result, _)| !in_place(*result));
+        fresh.map(|(_, ty)| ty.bytes()).sum()
+    }
+
     /// Largest sum of bytes of intermediate values alive at once; the arena cannot be smaller.
     pub fn live_bytes(&self) -> usize {
         self.live

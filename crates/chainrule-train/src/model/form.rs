@@ -1,0 +1,203 @@
+//! What a `[model]` is as a whole: layers, a language model in one line, an encoder with a decoder, a pair of networks.
+
+use chainrule::tensor::{DType, Key, Type};
+
+use super::build::{Row, Scope, review, shown};
+use super::fields::{Field, Form as Given, Options};
+use super::module::{Form, Network};
+use super::settings::read;
+use super::source::{Entry, Item, Problem, Span, Value, parse};
+use super::start::Start;
+use crate::data::ExampleType;
+
+/// One form of a model.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub fields: &'static [Field],
+    /// The parts with layers, by name; none of a shorthand.
+    parts: &'static [&'static str],
+    /// The network and what it ends in.
+    build: fn(&Model, &[Type], &mut Scope) -> Result<(Network, Type), Problem>,
+}
+
+const INIT: Field =
+    Field { name: "init", form: Given::Start, default: "-", help: "how all weights start that say nothing else" };
+
+/// Every form.
+pub(crate) const KINDS: &[Kind] = &[
+    Kind {
+        name: "sequential",
+        help: "layers from input to output; what a model is if it says nothing",
+        fields: &[Field { name: "layers", form: Given::Layers, default: "", help: "one after the other" }, INIT],
+        parts: &[],
+        build: |model, inputs, scope| {
+            let list = model.layers("layers");
+            let (layers, end) = scope.sequence(None, &list, &inputs[0])?;
+            Ok((Network::sequential(layers), end))
+        },
+    },
+    Kind {
+        name: "encoder-decoder",
+        help: "an encoder for the first input, a decoder for the second that looks at what the encoder said",
+        fields: &[
+            Field { name: "encoder", form: Given::Part, default: "", help: "[model.encoder] with `layers`" },
+            Field { name: "decoder", form: Given::Part, default: "", help: "[model.decoder] with `layers`" },
+            INIT,
+        ],
+        parts: &["encoder", "decoder"],
+        build: |model, inputs, scope| {
+            let [source, said] = inputs else {
+                let problem = Problem::new(&model.options.span, "an encoder-decoder needs data with two inputs");
+                return Err(problem.hint("a source, and what was said so far"));
+            };
+            let (encoder, memory) = scope.sequence(Some("encoder"), &model.layers("encoder"), source)?;
+            scope.memory = Some(memory);
+            let (decoder, end) = scope.sequence(Some("decoder"), &model.layers("decoder"), said)?;
+            Ok((Network::pair(Form::EncoderDecoder, [("encoder", encoder), ("decoder", decoder)]), end))
+        },
+    },
+    Kind {
+        name: "gan",
+        help: "a generator that makes examples from noise, and a discriminator that tells them from true ones",
+        fields: &[
+            Field { name: "noise", form: Given::Count, default: "100", help: "numbers that an example is made from" },
+            Field { name: "generator", form: Given::Part, default: "", help: "[model.generator] with `layers`" },
+            Field {
+                name: "discriminator",
+                form: Given::Part,
+                default: "",
+                help: "[model.discriminator] with `layers`",
+            },
+            INIT,
+        ],
+        parts: &["generator", "discriminator"],
+        build: gan,
+    },
+];
+
+/// `[model]` of a file.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub kind: &'static Kind,
+    pub options: Options,
+}
+
+impl Model {
+    pub fn read(section: &Item) -> Result<Model, Problem> {
+        let kind = match section.get("kind") {
+            None => &KINDS[0],
+            Some(Entry { item: Item { value: Value::Text(word), span }, .. }) => {
+                let known = KINDS.iter().find(|kind| kind.name == word);
+                known.ok_or_else(|| {
+                    Problem::new(span, format!("there is no model `{word}`"))
+                        .nearest(word, KINDS.iter().map(|k| k.name))
+                })?
+            }
+            Some(entry) => return Err(Problem::new(&entry.item.span, "`kind` is a name in quotes")),
+        };
+        let rest = section.entries().iter().filter(|entry| entry.key != "kind").cloned().collect();
+        let rest = match &section.value {
+            Value::Table(_) => Item { span: section.span.clone(), value: Value::Table(rest) },
+            _ => section.clone(),
+        };
+        let model = Model { kind, options: read("[model]", &rest, kind.fields)? };
+        for part in kind.parts {
+            let table = model.options.item(part).cloned().unwrap_or(rest.clone());
+            if let Some(other) = table.entries().iter().find(|entry| entry.key != "layers") {
+                return Err(Problem::new(&other.at, format!("[model.{part}] has `layers` and nothing else")));
+            }
+            if table.get("layers").is_none() {
+                return Err(Problem::new(&table.span, format!("[model.{part}] needs `layers`, a list of layers")));
+            }
+        }
+        let lists = if kind.parts.is_empty() { &["layers"] } else { kind.parts };
+        lists.iter().try_for_each(|name| review(&model.layers(name)))?;
+        model.start()?;
+        Ok(model)
+    }
+
+    /// The list of layers of a name, or of the part of that name.
+    pub fn layers(&self, name: &str) -> Item {
+        let item = self.options.item(name);
+        let list = item.and_then(|item| item.get("layers").map(|entry| &entry.item)).or(item).cloned();
+        list.unwrap_or(Item { span: self.options.span.clone(), value: Value::List(Vec::new()) })
+    }
+
+    /// How weights start.
+    pub fn start(&self) -> Result<Option<Start>, Problem> {
+        self.options.item("init").map(Start::read).transpose()
+    }
+
+    /// Where the network ends: its last layer.
+    pub fn end(&self) -> Span {
+        let list = self.layers(self.kind.parts.last().unwrap_or(&"layers"));
+        match &list.value {
+            Value::List(items) => items.last().map_or(list.span.clone(), |item| item.span.clone()),
+            _ => list.span,
+        }
+    }
+
+    /// Builds it for so many examples of a form: the network, its layers, and what it ends in.
+    pub fn build(
+        &self,
+        blocks: &[Entry],
+        example: &ExampleType,
+        batch: usize,
+        key: &Key,
+    ) -> Result<(Network, Vec<Row>, Type), Problem> {
+        let inputs: Vec<Type> = example.inputs.iter().map(|ty| batched(ty, batch)).collect();
+        if inputs.is_empty() {
+            return Err(Problem::new(&self.options.span, "the data has no inputs"));
+        }
+        let mut scope = Scope::new(blocks, example.classes, self.start()?, key);
+        let (network, end) = (self.kind.build)(self, &inputs, &mut scope)?;
+        Ok((network, scope.rows, end))
+    }
+}
+
+/// The type of so many examples.
+pub(crate) fn batched(ty: &Type, batch: usize) -> Type {
+    Type::new(ty.dtype, std::iter::once(batch).chain(ty.shape.iter().copied()))
+}
+
+fn gan(model: &Model, inputs: &[Type], scope: &mut Scope) -> Result<(Network, Type), Problem> {
+    let noise = Type::new(DType::F32, [inputs[0].shape[0], model.options.count("noise")]);
+    let (generator, made) = scope.sequence(Some("generator"), &model.layers("generator"), &noise)?;
+    let (discriminator, verdict) = scope.sequence(Some("discriminator"), &model.layers("discriminator"), &inputs[0])?;
+    let last = |name: &str| match &model.layers(name).value {
+        Value::List(items) => items.last().map(|item| item.span.clone()),
+        _ => None,
+    };
+    let at = |name: &str| last(name).unwrap_or(model.options.span.clone());
+    if made != inputs[0] {
+        let message =
+            format!("the generator makes {}, and the data's examples are {}", shown(&made), shown(&inputs[0]));
+        return Err(Problem::new(&at("generator"), message).hint("what is made must look like what is true"));
+    }
+    if verdict.numel() != verdict.shape[0] {
+        let message = format!("the discriminator ends in {}", shown(&verdict));
+        return Err(Problem::new(&at("discriminator"), message).hint("it must end in one number: { linear = 1 }"));
+    }
+    Ok((Network::pair(Form::Gan, [("generator", generator), ("discriminator", discriminator)]), verdict))
+}
+
+/// Layers written out as text, all at one place of the file.
+#[allow(dead_code)]
+pub(crate) fn written_out(text: &str, span: &Span) -> Result<Item, Problem> {
+    fn place(item: &mut Item, span: &Span) {
+        item.span = span.clone();
+        match &mut item.value {
+            Value::List(items) => items.iter_mut().for_each(|item| place(item, span)),
+            Value::Table(entries) => entries.iter_mut().for_each(|entry| {
+                entry.at = span.clone();
+                place(&mut entry.item, span);
+            }),
+            _ => {}
+        }
+    }
+    let mut item = parse(text)?;
+    place(&mut item, span);
+    Ok(item)
+}

@@ -1,0 +1,166 @@
+//! Layers made of layers: sequences, blocks by name, residual and parallel branches; and weights that are shared.
+
+use chainrule::tensor::{Type, concat};
+
+use super::super::build::{Scope, shown};
+use super::super::fields::{Field, Form, Options};
+use super::super::module::{Module, Residual, Sequence};
+use super::super::source::{Item, Problem, Value};
+use super::super::start::zero_last;
+use super::{Kind, axis, float};
+
+fn layers(options: &Options, name: &str) -> Item {
+    options.item(name).cloned().unwrap_or(Item { span: options.span.clone(), value: Value::List(Vec::new()) })
+}
+
+fn sequence(sequence: Sequence) -> Module {
+    Module::new(sequence, |sequence, x, pass| sequence.forward(x, pass))
+}
+
+fn block(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
+    let name = options.word("of").to_owned();
+    let Some(entry) = scope.blocks.iter().find(|entry| entry.key == name) else {
+        let problem = options.problem("of", format!("there is no block `{name}`"));
+        return Err(match scope.blocks.is_empty() {
+            true => problem.hint(format!("describe it: [block.{name}] with layers = [ … ]")),
+            false => problem.nearest(&name, scope.blocks.iter().map(|entry| entry.key.as_str())),
+        });
+    };
+    if scope.open.contains(&name) {
+        return Err(options.problem("of", format!("the block `{name}` is inside itself")));
+    }
+    if let Some(other) = entry.item.entries().iter().find(|entry| entry.key != "layers") {
+        return Err(Problem::new(&other.at, "a block has `layers` and nothing else"));
+    }
+    let Some(list) = entry.item.get("layers") else {
+        return Err(Problem::new(&entry.at, format!("the block `{name}` needs `layers`, a list of layers")));
+    };
+    scope.open.push(name);
+    let (layers, _) = scope.sequence(None, &list.item, x)?;
+    scope.open.pop();
+    Ok(sequence(layers))
+}
+
+fn residual(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
+    float("residual", options, x)?;
+    let (branch, y) = scope.sequence(Some("branch"), &layers(options, "branch"), x)?;
+    let (shortcut, s) = match options.item("shortcut") {
+        Some(list) => {
+            let (shortcut, s) = scope.sequence(Some("shortcut"), &list.clone(), x)?;
+            (Some(shortcut), s)
+        }
+        None => (None, x.clone()),
+    };
+    if y != s {
+        let (what, y, s) =
+            (if shortcut.is_some() { "the shortcut gives" } else { "what comes in is" }, shown(&y), shown(&s));
+        let problem = Problem::new(&options.span, format!("the branch gives {y} and {what} {s}: they cannot be added"));
+        return Err(problem.hint(match shortcut.is_some() {
+            true => format!("change the shortcut so that it gives {y}"),
+            false => format!("add shortcut = [ … ] that makes {y} of {s}, such as a convolution with kernel = 1"),
+        }));
+    }
+    let branch = if options.flag("zero_last") { zero_last(&branch) } else { branch };
+    Ok(Module::new(Residual { branch, shortcut }, |residual, x, pass| residual.forward(x, pass)))
+}
+
+fn branches(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
+    let Value::List(lists) = layers(options, "branches").value else { return Ok(sequence(Sequence::default())) };
+    let axis = axis(options, "axis", x)?;
+    let mut built: Vec<(String, Module)> = Vec::new();
+    let mut first: Option<Type> = None;
+    for (number, list) in lists.iter().enumerate() {
+        let (branch, y) = scope.sequence(Some(&number.to_string()), list, x)?;
+        let first = first.get_or_insert_with(|| y.clone());
+        let others =
+            |ty: &Type| ty.shape.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, n)| *n).collect::<Vec<_>>();
+        if y.shape.len() <= axis || others(&y) != others(first) || y.dtype != first.dtype {
+            let message = format!("this branch gives {} and the first one {}", shown(&y), shown(first));
+            return Err(Problem::new(&list.span, message).hint(format!("they may differ in axis {axis} only")));
+        }
+        built.push((number.to_string(), sequence(branch)));
+    }
+    if built.is_empty() {
+        return Err(options.problem("branches", "`concat` needs at least one branch"));
+    }
+    Ok(Module::new(Sequence(built), move |branches, x, pass| {
+        let parts: Vec<_> = branches.0.iter_mut().map(|(_, branch)| branch.forward(x, pass)).collect();
+        concat(&parts, axis as isize)
+    }))
+}
+
+fn tied(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
+    float("tied", options, x)?;
+    let name = options.word("layer").to_owned();
+    let width = *x.shape.last().unwrap_or(&0);
+    match scope.shared.iter().find(|(other, _)| *other == name).map(|(_, weight)| weight.shape().to_vec()) {
+        Some(weight) if weight.len() == 2 && weight[1] == width => {}
+        Some(weight) => {
+            let message = format!("the weight of `{name}` is {weight:?}, and {} comes in", shown(x));
+            return Err(options.problem("layer", message).hint("its second size must be the last one that comes in"));
+        }
+        None => {
+            let problem = options.problem("layer", format!("no earlier layer of the name `{name}` has a weight alone"));
+            return Err(problem.hint(format!("name the embedding: {{ embedding = {width}, name = \"{name}\" }}")));
+        }
+    }
+    Ok(Module::new((), move |(), x, pass| {
+        let weight = pass.shared.iter().find(|(other, _)| *other == name).map(|(_, weight)| weight.t());
+        x.matmul(&weight.expect("the layer came before"))
+    }))
+}
+
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        name: "sequence",
+        help: "layers one after the other, under one name",
+        shapes: "as its layers",
+        owns: true,
+        fields: &[Field { name: "layers", form: Form::Layers, default: "", help: "what is done" }],
+        make: |options, x, scope| Ok(sequence(scope.sequence(None, &layers(options, "layers"), x)?.0)),
+    },
+    Kind {
+        name: "block",
+        help: "the layers of [block.NAME], with parameters of their own each time",
+        shapes: "as its layers",
+        owns: true,
+        fields: &[Field { name: "of", form: Form::Name, default: "", help: "which block" }],
+        make: block,
+    },
+    Kind {
+        name: "residual",
+        help: "branch(x) + shortcut(x); the shortcut is x itself unless it is given",
+        shapes: "as its branch",
+        owns: true,
+        fields: &[
+            Field { name: "branch", form: Form::Layers, default: "", help: "what is added" },
+            Field { name: "shortcut", form: Form::Layers, default: "-", help: "what it is added to; x itself without" },
+            Field {
+                name: "zero_last",
+                form: Form::Flag,
+                default: "false",
+                help: "the branch's last layer starts at 0",
+            },
+        ],
+        make: residual,
+    },
+    Kind {
+        name: "concat",
+        help: "branches side by side, their results put together along an axis",
+        shapes: "[c, …] → [Σ cᵢ, …]",
+        owns: true,
+        fields: &[
+            Field { name: "branches", form: Form::Branches, default: "", help: "lists of layers" },
+            Field { name: "axis", form: Form::Axis, default: "1", help: "along which" },
+        ],
+        make: branches,
+    },
+    Kind {
+        name: "tied",
+        help: "x·Wᵀ with the weight of an earlier layer: the head of a language model tied to its embedding",
+        shapes: "[…, width] → […, tokens]",
+        owns: true,
+        fields: &[Field { name: "layer", form: Form::Name, default: "", help: "the name of that layer" }],
+        make: tied,
+    },
+];

@@ -1,0 +1,266 @@
+//! Networks whose layers are known only when a file has been read: trees of named modules.
+//!
+//! A [`Module`] holds any layer of `chainrule-nn` with the way it is called; a [`Network`] is a sequence of them, or two.
+//! Names of the file are the paths of the leaves, so that a checkpoint of a network built from a file and of the same
+//! structs written in Rust are one. Nothing here knows TOML or checks a shape.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chainrule::tensor::Tensor;
+use chainrule::tree::{Path, Tree};
+use chainrule_nn::context::Context;
+
+/// One forward pass on its way: what layers may look at beside their input.
+pub struct Pass<'a> {
+    /// Training or evaluation.
+    pub context: &'a mut Context,
+    /// What the encoder said, for layers that look at it.
+    pub memory: Option<Tensor>,
+    /// Weights that a later layer uses again, by the name of the layer they are in.
+    pub shared: Vec<(String, Tensor)>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass at its start.
+    pub fn new(context: &'a mut Context) -> Pass<'a> {
+        Pass { context, memory: None, shared: Vec::new() }
+    }
+}
+
+/// Any layer, or a block of them.
+pub struct Module(Box<dyn Held>);
+
+type Forward<L> = Arc<dyn Fn(&mut L, &Tensor, &mut Pass) -> Tensor + Send + Sync>;
+
+/// What a module can do, whatever layer it holds.
+trait Held: Send + Sync {
+    fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor;
+    fn copy(&self) -> Box<dyn Held>;
+    fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor));
+    fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Box<dyn Held>;
+}
+
+struct Layer<L> {
+    layer: L,
+    forward: Forward<L>,
+}
+
+impl<L: Tree + Clone + Send + Sync + 'static> Held for Layer<L> {
+    #[track_caller]
+    fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        (self.forward)(&mut self.layer, x, pass)
+    }
+    fn copy(&self) -> Box<dyn Held> {
+        Box::new(Layer { layer: self.layer.clone(), forward: self.forward.clone() })
+    }
+    fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
+        self.layer.visit(path, function);
+    }
+    fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Box<dyn Held> {
+        Box::new(Layer { layer: self.layer.map(path, function), forward: self.forward.clone() })
+    }
+}
+
+impl Module {
+    /// A layer and how it is called.
+    pub fn new<L: Tree + Clone + Send + Sync + 'static>(
+        layer: L,
+        forward: impl Fn(&mut L, &Tensor, &mut Pass) -> Tensor + Send + Sync + 'static,
+    ) -> Module {
+        Module(Box::new(Layer { layer, forward: Arc::new(forward) }))
+    }
+
+    /// A function without parameters.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// use chainrule_nn::prelude::*;
+    /// use chainrule_train::model::{Module, Pass};
+    /// let mut double = Module::function(|x| x * 2.0);
+    /// let y = double.forward(&Tensor::from([1.0]), &mut Pass::new(&mut Context::evaluation()));
+    /// assert_eq!(y.to_vec::<f64>(), [2.0]);
+    /// ```
+    pub fn function(function: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static) -> Module {
+        Module::new((), move |(), x, _| function(x))
+    }
+
+    /// What comes out.
+    ///
+    /// # Panics
+    /// If the input is not of the form the module was built for.
+    #[track_caller]
+    pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        self.0.forward(x, pass)
+    }
+}
+
+impl Clone for Module {
+    fn clone(&self) -> Module {
+        Module(self.0.copy())
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Module({})", chainrule::tree::paths(self).join(", "))
+    }
+}
+
+impl Tree for Module {
+    fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
+        self.0.visit(path, function);
+    }
+    fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Module {
+        Module(self.0.map(path, function))
+    }
+}
+
+/// Modules one after the other, each with its name.
+#[derive(Clone, Debug, Default)]
+pub struct Sequence(pub Vec<(String, Module)>);
+
+impl Sequence {
+    /// What the last one gives.
+    #[track_caller]
+    pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        self.0.iter_mut().fold(x.clone(), |x, (_, module)| module.forward(&x, pass))
+    }
+}
+
+impl Tree for Sequence {
+    fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
+        self.0.iter().for_each(|(name, module)| path.enter(name, |path| module.visit(path, function)));
+    }
+    fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Sequence {
+        let map =
+            |(name, module): &(String, Module)| (name.clone(), path.enter(name, |path| module.map(path, function)));
+        Sequence(self.0.iter().map(map).collect())
+    }
+}
+
+/// f(x) + s(x), where s is x itself unless it is given.
+#[derive(Tree, Clone, Debug)]
+pub struct Residual {
+    /// f.
+    pub branch: Sequence,
+    /// s.
+    pub shortcut: Option<Sequence>,
+}
+
+impl Residual {
+    /// The sum.
+    #[track_caller]
+    pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let y = self.branch.forward(x, pass);
+        match &mut self.shortcut {
+            Some(shortcut) => y + shortcut.forward(x, pass),
+            None => y + x,
+        }
+    }
+}
+
+/// How the parts of a network belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One sequence of layers from input to output.
+    Sequential,
+    /// An encoder reads the first input; a decoder reads the second one and what the encoder said.
+    EncoderDecoder,
+    /// A generator makes examples from noise; a discriminator tells them from true ones.
+    Gan,
+}
+
+/// A network that a file describes.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule::tensor::Type;
+/// use chainrule_nn::prelude::*;
+/// use chainrule_train::data::ExampleType;
+/// use chainrule_train::model::Spec;
+/// let text = "[model]\nlayers = [\"flatten\", { linear = 16, name = \"hidden\" }, \"relu\", { linear = 10 }]";
+/// let example = ExampleType {
+///     inputs: vec![Type::new(DType::F32, [8, 8])],
+///     targets: vec![Type::new(DType::I64, [])],
+///     classes: Some(10),
+/// };
+/// let network = Spec::parse("digits.toml", text)?.build(&example, &Key::new(1))?;
+/// assert_eq!(paths(&network), ["hidden.weight", "hidden.bias", "3.weight", "3.bias"]);
+/// let y = network.evaluate(&[Tensor::zeros([5, 8, 8], DType::F32)]);
+/// assert_eq!(y.shape(), [5, 10]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Network {
+    form: Form,
+    /// One part, or two with their names.
+    parts: Vec<(String, Sequence)>,
+}
+
+impl Network {
+    /// One sequence.
+    pub fn sequential(layers: Sequence) -> Network {
+        Network { form: Form::Sequential, parts: vec![(String::new(), layers)] }
+    }
+
+    /// Two parts of which the second looks at what the first said, each with its name.
+    pub(crate) fn pair(form: Form, parts: [(&str, Sequence); 2]) -> Network {
+        Network { form, parts: parts.map(|(name, part)| (name.to_owned(), part)).into() }
+    }
+
+    /// How the parts belong together.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The parts as networks of their own, with their names: generator and discriminator, encoder and decoder.
+    pub fn parts(&self) -> Vec<(String, Network)> {
+        self.parts.iter().map(|(name, part)| (name.clone(), Network::sequential(part.clone()))).collect()
+    }
+
+    /// What the network says of its inputs: of a [`Form::EncoderDecoder`] the source and what was said so far, of the
+    /// others one. A [`Form::Gan`] generates from noise.
+    ///
+    /// # Panics
+    /// If inputs are missing or not of the form the network was built for.
+    #[track_caller]
+    pub fn forward(&mut self, inputs: &[Tensor], context: &mut Context) -> Tensor {
+        let wanted = if self.form == Form::EncoderDecoder { 2 } else { 1 };
+        assert!(inputs.len() >= wanted, "Network: {} inputs, and it takes {wanted}", inputs.len());
+        let mut pass = Pass::new(context);
+        let first = self.parts[0].1.forward(&inputs[0], &mut pass);
+        match self.form {
+            Form::Sequential | Form::Gan => first,
+            Form::EncoderDecoder => {
+                pass.memory = Some(first);
+                self.parts[1].1.forward(&inputs[1], &mut pass)
+            }
+        }
+    }
+
+    /// [`Network::forward`] in evaluation, which changes nothing.
+    #[track_caller]
+    pub fn evaluate(&self, inputs: &[Tensor]) -> Tensor {
+        self.clone().forward(inputs, &mut Context::evaluation())
+    }
+}
+
+impl Tree for Network {
+    fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
+        match self.form {
+            Form::Sequential => self.parts[0].1.visit(path, function),
+            _ => self.parts.iter().for_each(|(name, part)| path.enter(name, |path| part.visit(path, function))),
+        }
+    }
+    fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Network {
+        let parts = self.parts.iter().map(|(name, part)| {
+            let part = match self.form {
+                Form::Sequential => part.map(path, function),
+                _ => path.enter(name, |path| part.map(path, function)),
+            };
+            (name.clone(), part)
+        });
+        Network { form: self.form, parts: parts.collect() }
+    }
+}

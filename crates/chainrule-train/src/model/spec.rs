@@ -1,0 +1,231 @@
+//! A model file as a whole: its sections read and checked, its network built for the form of the data.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chainrule::tensor::Key;
+use chainrule_nn::optimizer::{AnyOptimizer, OptimizerSettings, SettingsError};
+use chainrule_nn::schedule::ScheduleSettings;
+
+use super::build::Row;
+use super::form::{Model, batched};
+use super::loss::Loss;
+use super::module::{Form, Network};
+use super::settings::{Report, Train};
+use super::source::{Entry, Item, ModelError, Problem, Value, parse, section};
+use crate::data::ExampleType;
+use crate::task::{Objective, Supervised};
+
+/// The sections of a file.
+pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    ("description", "one sentence about the file"),
+    ("data", "what is learned from"),
+    ("model", "the network"),
+    ("block", "[block.NAME]: layers that the network uses by name"),
+    ("loss", "how wrong an output is"),
+    ("optimizer", "how weights change"),
+    ("schedule", "how the learning rate changes"),
+    ("train", "how long, how much at once"),
+    ("report", "what is measured"),
+];
+
+/// A model file that has been read: its words are right. Whether sizes fit is seen when it is [built](Spec::build).
+#[derive(Debug)]
+pub struct Spec {
+    file: String,
+    text: Arc<str>,
+    root: Item,
+    model: Model,
+    loss: Option<Loss>,
+    optimizer: OptimizerSettings,
+    train: Train,
+    report: Report,
+}
+
+impl Spec {
+    /// Reads the text of a file; its name is for messages.
+    ///
+    /// # Errors
+    /// If the text is no TOML, or a section, kind or option is unknown, missing or not of its form.
+    pub fn parse(file: &str, text: &str) -> Result<Spec, ModelError> {
+        let text: Arc<str> = text.into();
+        read(file, &text).map_err(|problem| problem.in_file(file, &text))
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`], or if there is no such file.
+    pub fn open(path: &Path) -> Result<Spec, Box<dyn std::error::Error + Send + Sync>> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Spec::parse(&path.display().to_string(), &text)?)
+    }
+
+    /// What the file says about itself.
+    pub fn description(&self) -> Option<&str> {
+        match &self.root.get("description")?.item.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// `[train]`.
+    pub fn train(&self) -> &Train {
+        &self.train
+    }
+
+    /// `[report]`.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The network for data of this form, with first values from a key. Nothing is computed: weights are expressions.
+    ///
+    /// # Errors
+    /// If a layer does not take what comes in, or the network's end does not go with loss and target.
+    pub fn build(&self, example: &ExampleType, key: &Key) -> Result<Network, ModelError> {
+        Ok(self.build_rows(example, key)?.0)
+    }
+
+    /// The layers of that network one by one, with what comes in and out for a batch of `[train]`.
+    ///
+    /// # Errors
+    /// As [`Spec::build`].
+    pub fn check(&self, example: &ExampleType) -> Result<Vec<Row>, ModelError> {
+        Ok(self.build_rows(example, &Key::new(0))?.1)
+    }
+
+    /// What the network should do: its loss and metrics.
+    pub fn objective(&self) -> Objective<Network> {
+        let loss = self.loss.as_ref().map(Loss::function);
+        let usual = [true, false].map(|classes| Loss::usual(classes, &self.root.span).function());
+        Objective::new(
+            |network: &mut Network, batch, context| network.forward(&batch.inputs, context),
+            move |output, batch| {
+                let target = batch.target();
+                let loss = loss.as_ref().unwrap_or(&usual[usize::from(target.dtype().is_float())]);
+                loss(output, target)
+            },
+        )
+        .metrics(self.report.metrics.iter().copied())
+    }
+
+    /// The task of training it. Of a [`Form::Gan`] it is another one.
+    pub fn task(&self) -> Supervised<Network, AnyOptimizer<Network>> {
+        let task = Supervised::new(self.objective());
+        match self.train.clip_norm {
+            Some(most) => task.clip_norm(most),
+            None => task,
+        }
+    }
+
+    /// The settings of `[optimizer]` and `[schedule]`.
+    pub fn optimizer_settings(&self) -> &OptimizerSettings {
+        &self.optimizer
+    }
+
+    /// The optimizer of a network in a run of so many steps.
+    ///
+    /// # Errors
+    /// If a group's pattern names no parameter.
+    pub fn optimizer(&self, network: &Network, steps: u64) -> Result<AnyOptimizer<Network>, ModelError> {
+        self.optimizer.build(network, steps).map_err(|error| self.error(setting(&self.root, &error)))
+    }
+
+    pub(crate) fn build_rows(&self, example: &ExampleType, key: &Key) -> Result<(Network, Vec<Row>), ModelError> {
+        let batch = self.train.batch;
+        let built = self.model.build(self.blocks(), example, batch, key);
+        let (network, rows, end) = built.map_err(|problem| self.error(problem))?;
+        if let (Some(target), true) = (example.targets.first(), network.form() != Form::Gan) {
+            let target = batched(target, batch);
+            let usual = Loss::usual(!target.dtype.is_float(), &self.root.span);
+            let loss = self.loss.as_ref().unwrap_or(&usual);
+            let checked = loss.check(&end, &target, example.classes, &self.model.end());
+            checked.map_err(|problem| self.error(problem))?;
+        }
+        Ok((network, rows))
+    }
+
+    fn error(&self, problem: Problem) -> ModelError {
+        problem.in_file(&self.file, &self.text)
+    }
+
+    fn blocks(&self) -> &[Entry] {
+        self.root.get("block").map_or(&[], |entry| entry.item.entries())
+    }
+}
+
+fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
+    let root = parse(text)?;
+    let names = || SECTIONS.iter().map(|section| section.0);
+    if let Some(entry) = root.entries().iter().find(|entry| !names().any(|name| name == entry.key)) {
+        return Err(
+            Problem::new(&entry.at, format!("there is no section `{}`", entry.key)).nearest(&entry.key, names())
+        );
+    }
+    let Some(model) = root.get("model") else {
+        let problem = Problem::new(&(0..0), "the file has no [model]");
+        return Err(problem.hint("add [model] with layers = [ … ]"));
+    };
+    let empty = Item { span: 0..0, value: Value::Table(Vec::new()) };
+    let section = |name: &str| root.get(name).map_or(&empty, |entry| &entry.item);
+    for block in section("block").entries() {
+        if let Some(layers) = block.item.get("layers") {
+            super::build::review(&layers.item)?;
+        }
+    }
+    Ok(Spec {
+        file: file.to_owned(),
+        text: text.clone(),
+        model: Model::read(&model.item)?,
+        loss: root.get("loss").map(|entry| Loss::read(&entry.item)).transpose()?,
+        optimizer: optimizer(&root, text)?,
+        train: Train::read(section("train"))?,
+        report: Report::read(section("report"))?,
+        root: root.clone(),
+    })
+}
+
+/// `[optimizer]` with `[schedule]`; Adam at 0.001 if there is none.
+fn optimizer(root: &Item, text: &str) -> Result<OptimizerSettings, Problem> {
+    let settings: Option<OptimizerSettings> = section(text, "optimizer")?;
+    let mut settings = settings.unwrap_or_else(|| OptimizerSettings::new("adam", 1e-3));
+    let schedule: Option<ScheduleSettings> = section(text, "schedule")?;
+    if let (Some(entry), true) = (root.get("schedule"), settings.schedule.is_some()) {
+        let problem = Problem::new(&entry.at, "the schedule is given twice");
+        return Err(problem.hint("leave out [schedule] or [optimizer.schedule]"));
+    }
+    settings.schedule = schedule.or(settings.schedule);
+    // A tree of no parameters: whatever does not depend on the network is checked here. Groups are checked with it.
+    let alone = OptimizerSettings { groups: Default::default(), ..settings.clone() };
+    alone.build(&(), 1000).map_err(|error| setting(root, &error))?;
+    Ok(settings)
+}
+
+/// A mistake of an optimizer's or schedule's setting, at its place.
+fn setting(root: &Item, error: &SettingsError) -> Problem {
+    let tables: Vec<&Entry> = ["optimizer", "schedule"].iter().filter_map(|name| root.get(name)).collect();
+    let named = tables.iter().find_map(|table| table.item.get(&error.setting));
+    let whole = tables.first().map_or(0..0, |table| table.at.clone());
+    let span = named.map_or(whole, |entry| entry.item.span.clone());
+    let message = error.message.trim();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match (message.starts_with("unknown"), quoted.split_first()) {
+        (true, Some((word, names))) => {
+            let span = named
+                .map_or(span, |entry| if error.setting == "name" { entry.item.span.clone() } else { entry.at.clone() });
+            let (what, name) = if error.setting == "name" {
+                ("there is no optimizer", *word)
+            } else {
+                ("the optimizer has no setting", *word)
+            };
+            Problem::new(&span, format!("{what} `{name}`")).nearest(word, names.iter().copied())
+        }
+        _ => Problem::new(&span, format!("`{}` {message}", error.setting)),
+    }
+}
