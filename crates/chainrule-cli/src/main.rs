@@ -6,6 +6,7 @@ mod expression;
 mod outcome;
 mod predict;
 mod settings;
+mod summary;
 mod train;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ Examples:
   chainrule derive \"sin(x^2)*exp(-x)\" --at x=1.5
   chainrule train
   chainrule predict --image seven.png
+  chainrule summary digits-cnn
   chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
 
 Exit codes: 0 done, 1 the work failed, 2 the input is bad.";
@@ -34,6 +36,7 @@ enum Command {
     Derive(derive::DeriveArgs),
     Train(train::TrainArgs),
     Predict(predict::PredictArgs),
+    Summary(summary::SummaryArgs),
     /// Write the completion script of a shell to stdout
     #[command(after_help = "\
 Examples:
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Derive(arguments) => derive::run(arguments),
         Command::Train(arguments) => train::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Summary(arguments) => summary::run(arguments),
         Command::Completions { shell } => completions(shell),
     })
 }

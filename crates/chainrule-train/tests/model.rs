@@ -50,3 +50,23 @@ fn a_message_shows_the_line_and_marks_the_place() {
     println!("{error}");
     assert_eq!(error.to_string(), "");
 }
+
+#[test]
+fn every_recipe_can_be_built() {
+    let mut failures = Vec::new();
+    for recipe in chainrule_train::model::recipes() {
+        let built = Spec::parse(recipe.name, recipe.text).and_then(|spec| {
+            let example = spec.example().cloned().expect("a recipe says what its examples are");
+            let network = spec.build(&example, &Key::new(1))?;
+            spec.optimizer(&network, 100)?;
+            let summary = spec.summary(&example)?;
+            println!("{}: {} {:?}", recipe.name, summary.parameters, summary.memory);
+            Ok((parameter_count(&network), summary.parameters))
+        });
+        match built {
+            Ok((network, summary)) if network == summary && network > 1000 => {}
+            other => failures.push(format!("{}: {other:?}", recipe.name)),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use chainrule::tensor::{Tensor, Type};
 
+use chainrule_nn::loss::{
+    BinaryCrossEntropy, CrossEntropy, Hinge, Huber, KlDivergence, MeanAbsolute, MeanSquared, MultiMargin,
+    NegativeLogLikelihood, Reduction, SmoothL1,
+};
+
 use super::build::shown;
-use super::fields::{Field, Options};
+use super::fields::{Field, Form, Options};
 use super::source::{Entry, Item, Problem, Span, Value};
 
 /// A loss of output and target, the mean over the batch.
@@ -23,24 +28,100 @@ pub(crate) struct Kind {
     make: fn(&Options) -> Function,
 }
 
-/// Every loss.
+/// One loss of an output and a target of its shape.
+macro_rules! alike {
+    ($name:literal, $help:literal, [$($field:expr),*], |$options:ident| $loss:expr) => {
+        Kind {
+            name: $name,
+            help: $help,
+            shapes: "output and target alike",
+            fields: &[$($field),*],
+            check: alike,
+            make: |$options| {
+                let loss = $loss;
+                Arc::new(move |output, target| loss.forward(output, target))
+            },
+        }
+    };
+}
+
+/// One loss of scores of classes.
+macro_rules! classes {
+    ($name:literal, $help:literal, [$($field:expr),*], |$options:ident| $loss:expr) => {
+        Kind {
+            name: $name,
+            help: $help,
+            shapes: "output […, classes], target […] of integers",
+            fields: &[$($field),*],
+            check: classes,
+            make: |$options| {
+                let loss = $loss;
+                Arc::new(move |output, target| loss.forward(output, target))
+            },
+        }
+    };
+}
+
+const IGNORE: Field =
+    Field { name: "ignore_index", form: Form::Axis, default: "-", help: "a class that does not count" };
+
+const fn positive(name: &'static str, default: &'static str, help: &'static str) -> Field {
+    Field { name, form: Form::Positive, default, help }
+}
+
+/// Every loss; the first is the usual one of classes, the second that of numbers.
 pub(crate) const KINDS: &[Kind] = &[
-    Kind {
-        name: "cross_entropy",
-        help: "−ln softmax(logits)[class], for classes and tokens",
-        shapes: "[…, classes], classes […]",
-        fields: &[],
-        check: classes,
-        make: |_| Arc::new(|logits, target| logits.cross_entropy(target)),
-    },
-    Kind {
-        name: "mean_squared_error",
-        help: "(y − ŷ)²",
-        shapes: "any, the same",
-        fields: &[],
-        check: alike,
-        make: |_| Arc::new(|output, target| output.mean_squared_error(target)),
-    },
+    classes!(
+        "cross_entropy",
+        "−ln softmax(output)[class]",
+        [
+            Field { name: "label_smoothing", form: Form::Share, default: "0.0", help: "share spread over all classes" },
+            IGNORE
+        ],
+        |options| {
+            let loss = CrossEntropy::default().label_smoothing(options.number("label_smoothing"));
+            if options.has("ignore_index") { loss.ignore_index(options.integer("ignore_index")) } else { loss }
+        }
+    ),
+    alike!("mean_squared_error", "(y − ŷ)²", [], |_options| MeanSquared::default()),
+    alike!("mean_absolute_error", "|y − ŷ|", [], |_options| MeanAbsolute::default()),
+    alike!(
+        "huber",
+        "½(y − ŷ)² within δ, δ·(|y − ŷ| − δ/2) outside",
+        [positive("delta", "1.0", "where it turns")],
+        |options| Huber::new(options.number("delta"))
+    ),
+    alike!(
+        "smooth_l1",
+        "½(y − ŷ)²/β within β, |y − ŷ| − β/2 outside",
+        [positive("beta", "1.0", "where it turns")],
+        |options| SmoothL1::new(options.number("beta"))
+    ),
+    alike!(
+        "binary_cross_entropy",
+        "−t·ln σ(z) − (1 − t)·ln σ(−z) of logits z and targets from 0 to 1",
+        [],
+        |_options| BinaryCrossEntropy::default()
+    ),
+    classes!("negative_log_likelihood", "−output[class], the output being logarithms", [IGNORE], |options| {
+        let loss = NegativeLogLikelihood::default();
+        if options.has("ignore_index") { loss.ignore_index(options.integer("ignore_index")) } else { loss }
+    }),
+    alike!("kl_divergence", "t·(ln t − output), the output being logarithms", [], |_options| KlDivergence::default(
+    )
+    .reduction(Reduction::BatchMean)),
+    alike!(
+        "hinge",
+        "max(0, margin − y·s) of targets y of ±1",
+        [positive("margin", "1.0", "how far right is right")],
+        |options| Hinge::default().margin(options.number("margin"))
+    ),
+    classes!(
+        "multi_margin",
+        "the mean of max(0, margin − s[class] + s[other]) over the other classes",
+        [positive("margin", "1.0", "how far right is right")],
+        |options| MultiMargin::default().margin(options.number("margin"))
+    ),
 ];
 
 /// A loss as a file states it.
@@ -87,12 +168,13 @@ impl Loss {
         (self.kind.check)(output, target, classes).map_err(|(message, hint)| Problem::new(end, message).hint(hint))
     }
 
-    pub fn function(&self) -> Function {
-        (self.kind.make)(&self.options)
+    /// The class that does not count.
+    pub fn ignored(&self) -> Option<i64> {
+        self.options.has("ignore_index").then(|| self.options.integer("ignore_index"))
     }
 
-    pub fn name(&self) -> &'static str {
-        self.kind.name
+    pub fn function(&self) -> Function {
+        (self.kind.make)(&self.options)
     }
 }
 
@@ -100,13 +182,13 @@ fn classes(output: &Type, target: &Type, classes: Option<usize>) -> Result<(), (
     let (axes, last) = (output.shape.len(), output.shape.last().copied().unwrap_or(0));
     if target.dtype.is_float() {
         let hint = "use \"mean_squared_error\", or data with classes".to_owned();
-        return Err((format!("`cross_entropy` takes classes, and the data's target is {}", target.dtype), hint));
+        return Err((format!("this loss takes classes, and the data's target is {}", target.dtype), hint));
     }
     let wanted = classes.map_or("classes".into(), |classes| classes.to_string());
     if axes < 2 || output.shape[..axes - 1] != target.shape[..] {
         let right = target.shape[1..].iter().map(|n| format!("{n}, ")).collect::<String>();
         let message = format!("the network ends in {}, and the target is {}", shown(output), shown(target));
-        return Err((message, format!("`cross_entropy` takes [{right}{wanted}]")));
+        return Err((message, format!("the loss takes [{right}{wanted}]")));
     }
     match classes {
         Some(classes) if classes != last => {

@@ -9,11 +9,13 @@
 //! This room does not train; it gives a network, a loss and settings to those who do.
 
 mod build;
+mod example;
 mod fields;
 mod form;
 mod kinds;
 mod loss;
 mod module;
+mod recipes;
 mod reference;
 mod settings;
 mod source;
@@ -23,6 +25,7 @@ mod summary;
 
 pub use build::Row;
 pub use module::{Form, Module, Network, Pass, Residual, Sequence};
+pub use recipes::{Recipe, recipes};
 pub use reference::reference;
 pub use settings::{Average, Length, Report, Train};
 pub use source::ModelError;

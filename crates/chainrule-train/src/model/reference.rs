@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::build::COMMON;
 use super::fields::Field;
-use super::{form, kinds, loss, settings, spec, start};
+use super::{example, form, kinds, loss, settings, spec, start};
 
 /// All sections, kinds and options as Markdown: what `docs/model-files.md` holds.
 pub fn reference() -> String {
@@ -36,6 +36,8 @@ pub fn reference() -> String {
         line(&mut text, kind.name, &format!("{}; {}", kind.help, kind.shapes));
         fields(&mut text, kind.fields);
     }
+    section(&mut text, "[example]");
+    fields(&mut text, example::EXAMPLE);
     section(&mut text, "[train]");
     fields(&mut text, settings::TRAIN);
     section(&mut text, "[report]");

@@ -20,6 +20,7 @@ use crate::task::{Objective, Supervised};
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("description", "one sentence about the file"),
     ("data", "what is learned from"),
+    ("example", "what one example looks like, where the data does not say it before it is read"),
     ("model", "the network"),
     ("block", "[block.NAME]: layers that the network uses by name"),
     ("loss", "how wrong an output is"),
@@ -40,6 +41,7 @@ pub struct Spec {
     optimizer: OptimizerSettings,
     train: Train,
     report: Report,
+    example: Option<ExampleType>,
 }
 
 impl Spec {
@@ -74,9 +76,27 @@ impl Spec {
         &self.text
     }
 
+    /// The form of examples, as far as the file says it: as `[example]` has it, or the set of a known name.
+    pub fn example(&self) -> Option<&ExampleType> {
+        self.example.as_ref()
+    }
+
+    /// A section of the file, such as `[data]`, as settings that serde reads.
+    ///
+    /// # Errors
+    /// If it does not have their form; the mistake is shown at its line.
+    pub fn section<T: for<'de> serde::Deserialize<'de>>(&self, name: &str) -> Result<Option<T>, ModelError> {
+        section(&self.text, name).map_err(|problem| self.error(problem))
+    }
+
     /// `[train]`.
     pub fn train(&self) -> &Train {
         &self.train
+    }
+
+    /// Takes another number of examples a step than the file's.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.train.batch = batch.max(1);
     }
 
     /// `[report]`.
@@ -104,7 +124,8 @@ impl Spec {
     pub fn objective(&self) -> Objective<Network> {
         let loss = self.loss.as_ref().map(Loss::function);
         let usual = [true, false].map(|classes| Loss::usual(classes, &self.root.span).function());
-        Objective::new(
+        let ignored = self.loss.as_ref().and_then(Loss::ignored);
+        let objective = Objective::new(
             |network: &mut Network, batch, context| network.forward(&batch.inputs, context),
             move |output, batch| {
                 let target = batch.target();
@@ -112,7 +133,11 @@ impl Spec {
                 loss(output, target)
             },
         )
-        .metrics(self.report.metrics.iter().copied())
+        .metrics(self.report.metrics.iter().copied());
+        match ignored {
+            Some(class) => objective.ignore(class),
+            None => objective,
+        }
     }
 
     /// The task of training it. Of a [`Form::Gan`] it is another one.
@@ -187,6 +212,7 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
         optimizer: optimizer(&root, text)?,
         train: Train::read(section("train"))?,
         report: Report::read(section("report"))?,
+        example: super::example::example(&root)?,
         root: root.clone(),
     })
 }

@@ -6,6 +6,7 @@
 
 mod basic;
 mod blocks;
+mod recurrent;
 mod regular;
 mod space;
 
@@ -42,6 +43,7 @@ pub(crate) const FAMILIES: &[(&str, &[Kind])] = &[
     ("Dense", basic::DENSE),
     ("Activations", basic::ACTIVATIONS),
     ("Convolution and pooling", space::KINDS),
+    ("Recurrent", recurrent::KINDS),
     ("Normalisation and dropout", regular::KINDS),
     ("Shapes and reductions", basic::SHAPES),
     ("Blocks of layers", blocks::KINDS),

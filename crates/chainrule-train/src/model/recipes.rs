@@ -1,0 +1,40 @@
+//! The model files that come with the crate, by name.
+
+/// A model file that comes with the crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// What it is called.
+    pub name: &'static str,
+    /// The file.
+    pub text: &'static str,
+}
+
+macro_rules! recipes {
+    ($($name:literal,)*) => {
+        const RECIPES: &[Recipe] = &[$(Recipe {
+            name: $name,
+            text: include_str!(concat!("../../../../recipes/", $name, ".toml")),
+        },)*];
+    };
+}
+recipes! {
+    "adding-lstm",
+    "dcgan",
+    "digits-cnn",
+    "digits-mlp",
+    "mnist-cnn",
+    "mnist-mlp",
+    "text-lstm",
+}
+
+/// All of them, by name.
+///
+/// ```
+/// use chainrule_train::model::{Spec, recipes};
+/// let digits = recipes().iter().find(|recipe| recipe.name == "digits-mlp").unwrap();
+/// assert!(Spec::parse("digits-mlp.toml", digits.text)?.description().is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn recipes() -> &'static [Recipe] {
+    RECIPES
+}
