@@ -84,10 +84,9 @@ fn table(summary: &Summary) -> String {
 }
 
 fn row(line: &Line) -> [String; 6] {
-    let depth = line.path.matches('.').count();
     let of_all = |value: String| if line.container { format!("({value})") } else { value };
     [
-        format!("{}{}", "  ".repeat(depth), line.path.rsplit('.').next().unwrap_or(&line.path)),
+        line.path.clone(),
         line.kind.to_owned(),
         format!("{:?}", line.output),
         if line.parameters == 0 { "–".into() } else { of_all(grouped(line.parameters as u64)) },
@@ -97,15 +96,15 @@ fn row(line: &Line) -> [String; 6] {
 }
 
 fn totals(text: &mut String, summary: &Summary) {
+    text.push('\n');
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<28}{value}");
     };
-    line("", String::new());
     line("parameters", grouped(summary.parameters as u64));
     if summary.state > 0 {
         line("running statistics", grouped(summary.state as u64));
     }
-    line("FLOPs of a forward pass", format!("{} for {} examples", count(summary.flops), summary.batch));
+    line("FLOPs of a forward pass", format!("{} for a batch of {}", count(summary.flops), summary.batch));
     if summary.step_flops > 0 {
         line("FLOPs of a step", count(summary.step_flops));
     }

@@ -47,8 +47,9 @@ fn mistakes_are_shown_at_their_line() {
 #[test]
 fn a_message_shows_the_line_and_marks_the_place() {
     let error = mistake("[model]\nlayers = [\n  \"flatten\",\n  { linear = 12 },\n]").unwrap();
-    println!("{error}");
-    assert_eq!(error.to_string(), "");
+    let shown = "the network ends in [12], and the data has 10 classes\n --> model.toml:4:3\n  |\n\
+                 4 |   { linear = 12 },\n  |   ^^^^^^^^^^^^^^^\n  |\n  = help: end it with { linear = 10 }";
+    assert_eq!(error.to_string(), shown);
 }
 
 #[test]
@@ -60,7 +61,6 @@ fn every_recipe_can_be_built() {
             let network = spec.build(&example, &Key::new(1))?;
             spec.optimizer(&network, 100)?;
             let summary = spec.summary(&example)?;
-            println!("{}: {} {:?}", recipe.name, summary.parameters, summary.memory);
             Ok((parameter_count(&network), summary.parameters))
         });
         match built {

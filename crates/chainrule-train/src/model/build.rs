@@ -4,7 +4,6 @@
 //! the layer itself on a value that is not known, so that this room has no second opinion about shapes.
 
 use chainrule::tensor::{Key, Op, Tensor, Type};
-use chainrule::tree::Tree;
 use chainrule_nn::context::Context;
 
 use super::fields::{Field, Form, Options};
@@ -180,7 +179,10 @@ impl<'a> Scope<'a> {
         };
         let shared = self.shared.clone();
         let output = self.trace(&module, x);
-        self.note(name, &module);
+        let mut context = Context::evaluation();
+        let mut pass = Pass { context: &mut context, memory: None, shared: std::mem::take(&mut self.shared) };
+        pass.share(name, &module);
+        self.shared = pass.shared;
         if output.numel() > MOST_ELEMENTS || output.shape.contains(&0) {
             let message = format!("`{}` makes {} of {}", written.kind.name, shown(&output), shown(x));
             return Err(Problem::new(&written.span, message).hint("that is empty, or more than any memory holds"));
@@ -217,22 +219,6 @@ impl<'a> Scope<'a> {
         let memory = self.memory.as_ref().map(placeholder);
         let mut pass = Pass { context: &mut context, memory, shared: self.shared.clone() };
         module.clone().forward(&placeholder(x), &mut pass).ty().clone()
-    }
-
-    /// Keeps the weight of a named layer for those that share it.
-    fn note(&mut self, name: &str, module: &Module) {
-        let mut first = None;
-        let mut leaves = 0;
-        module.visit(&mut Default::default(), &mut |path, leaf| {
-            leaves += 1;
-            if path.to_string() == "weight" {
-                first = Some(leaf.clone());
-            }
-        });
-        if let Some(weight) = first.filter(|_| leaves == 1) {
-            self.shared.retain(|(other, _)| other != name);
-            self.shared.push((name.to_owned(), weight));
-        }
     }
 }
 

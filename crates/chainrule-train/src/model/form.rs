@@ -39,6 +39,37 @@ pub(crate) const KINDS: &[Kind] = &[
         },
     },
     Kind {
+        name: "gpt",
+        help: "a language model as GPT-2: tokens and learned positions, causal blocks, a norm, a head tied to the tokens",
+        fields: &[
+            Field { name: "layers", form: Given::Count, default: "", help: "blocks" },
+            Field { name: "heads", form: Given::Count, default: "", help: "which divide the width" },
+            Field { name: "width", form: Given::Count, default: "", help: "numbers of a token's vector" },
+            Field {
+                name: "context",
+                form: Given::Count,
+                default: "-",
+                help: "places there are vectors for; as many as come in without",
+            },
+            Field { name: "hidden", form: Given::Size, default: "\"4x\"", help: "units of the network at each place" },
+            Field {
+                name: "activation",
+                form: Given::Word(&["relu", "gelu", "gelu_tanh", "silu"]),
+                default: "\"gelu\"",
+                help: "of that network",
+            },
+            Field { name: "dropout", form: Given::Share, default: "0.0", help: "in training" },
+            Field { name: "bias", form: Given::Flag, default: "true", help: "whether biases are there" },
+            Field { name: "epsilon", form: Given::Positive, default: "1e-5", help: "of the norms" },
+            INIT,
+        ],
+        parts: &[],
+        build: |model, inputs, scope| {
+            let (layers, end) = scope.sequence(None, &model.layers("layers"), &inputs[0])?;
+            Ok((Network::sequential(layers), end))
+        },
+    },
+    Kind {
         name: "encoder-decoder",
         help: "an encoder for the first input, a decoder for the second that looks at what the encoder said",
         fields: &[
@@ -120,6 +151,9 @@ impl Model {
 
     /// The list of layers of a name, or of the part of that name.
     pub fn layers(&self, name: &str) -> Item {
+        if self.kind.name == "gpt" {
+            return gpt(&self.options);
+        }
         let item = self.options.item(name);
         let list = item.and_then(|item| item.get("layers").map(|entry| &entry.item)).or(item).cloned();
         list.unwrap_or(Item { span: self.options.span.clone(), value: Value::List(Vec::new()) })
@@ -183,21 +217,54 @@ fn gan(model: &Model, inputs: &[Type], scope: &mut Scope) -> Result<(Network, Ty
     Ok((Network::pair(Form::Gan, [("generator", generator), ("discriminator", discriminator)]), verdict))
 }
 
-/// Layers written out as text, all at one place of the file.
-#[allow(dead_code)]
-pub(crate) fn written_out(text: &str, span: &Span) -> Result<Item, Problem> {
-    fn place(item: &mut Item, span: &Span) {
-        item.span = span.clone();
-        match &mut item.value {
-            Value::List(items) => items.iter_mut().for_each(|item| place(item, span)),
-            Value::Table(entries) => entries.iter_mut().for_each(|entry| {
+/// The layers that `kind = "gpt"` is short for, all at its place of the file.
+fn gpt(options: &Options) -> Item {
+    let text = |name: &str| options.item(name).map_or(String::new(), |item| item.describe());
+    let positions = if options.has("context") { text("context") } else { "true".into() };
+    let (epsilon, bias, dropout) = (text("epsilon"), text("bias"), text("dropout"));
+    let start = match options.has("init") {
+        true => String::new(),
+        false => {
+            // Radford et al., "Language models are unsupervised multitask learners", 2019.
+            let residual = 0.02 / (2.0 * options.number("layers")).sqrt();
+            format!(", init = {{ normal = 0.02, residual = {residual:?} }}")
+        }
+    };
+    let layers = format!(
+        "layers = [
+          {{ embedding = {width}, name = \"tokens\"{start} }},
+          {{ learned_positions = {positions}, name = \"positions\"{start} }},
+          {{ dropout = {dropout} }},
+          {{ encoder = {heads}, hidden = {hidden}, norm = \"pre\", causal = true, activation = {activation},
+             dropout = {dropout}, bias = {bias}, epsilon = {epsilon}, repeat = {count}, name = \"blocks\"{start} }},
+          {{ layer_norm = true, bias = {bias}, epsilon = {epsilon}, name = \"norm\" }},
+          {{ tied = \"tokens\" }},
+        ]",
+        width = text("width"),
+        heads = text("heads"),
+        hidden = text("hidden"),
+        activation = text("activation"),
+        count = text("layers"),
+    );
+    let span = &options.span;
+    let table = parse(&layers).unwrap_or_else(|problem| panic!("the layers of a gpt: {}", problem.message));
+    let mut list = table.get("layers").map(|entry| entry.item.clone()).unwrap_or(table);
+    place(&mut list, span);
+    list
+}
+
+/// Moves a value to one place of the file.
+fn place(item: &mut Item, span: &Span) {
+    item.span = span.clone();
+    match &mut item.value {
+        Value::List(items) => items.iter_mut().for_each(|item| place(item, span)),
+        Value::Table(entries) => {
+            // The order of a table is that of its entries; their places are for messages only.
+            for entry in entries {
                 entry.at = span.clone();
                 place(&mut entry.item, span);
-            }),
-            _ => {}
+            }
         }
+        _ => {}
     }
-    let mut item = parse(text)?;
-    place(&mut item, span);
-    Ok(item)
 }

@@ -26,6 +26,14 @@ impl<'a> Pass<'a> {
     pub fn new(context: &'a mut Context) -> Pass<'a> {
         Pass { context, memory: None, shared: Vec::new() }
     }
+
+    /// Keeps the weight of a layer that has nothing else, for later layers that use it again.
+    pub(crate) fn share(&mut self, name: &str, module: &Module) {
+        if let Some(weight) = module.lone_weight() {
+            self.shared.retain(|(other, _)| other != name);
+            self.shared.push((name.to_owned(), weight));
+        }
+    }
 }
 
 /// Any layer, or a block of them.
@@ -85,6 +93,16 @@ impl Module {
         Module::new((), move |(), x, _| function(x))
     }
 
+    /// The one parameter of a layer whose only one is called `weight`, such as an embedding.
+    fn lone_weight(&self) -> Option<Tensor> {
+        let (mut weight, mut leaves) = (None, 0);
+        self.0.visit(&mut Path::default(), &mut |path, leaf| {
+            leaves += 1;
+            weight = (path.to_string() == "weight").then(|| leaf.clone());
+        });
+        weight.filter(|_| leaves == 1)
+    }
+
     /// What comes out.
     ///
     /// # Panics
@@ -124,7 +142,10 @@ impl Sequence {
     /// What the last one gives.
     #[track_caller]
     pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.0.iter_mut().fold(x.clone(), |x, (_, module)| module.forward(&x, pass))
+        self.0.iter_mut().fold(x.clone(), |x, (name, module)| {
+            pass.share(name, module);
+            module.forward(&x, pass)
+        })
     }
 }
 

@@ -22,9 +22,12 @@ recipes! {
     "dcgan",
     "digits-cnn",
     "digits-mlp",
+    "gpt2-small",
     "mnist-cnn",
     "mnist-mlp",
+    "text-gpt",
     "text-lstm",
+    "translate-toy",
 }
 
 /// All of them, by name.

@@ -1,19 +1,22 @@
 //! How weights start, where a file says it: `init = "kaiming_normal"`, `init = { normal = 0.02 }`.
 //!
 //! It counts for every weight of two axes and more; biases start at 0 then, and what norms multiply by stays 1. Layers
-//! that are told nothing start as PyTorch's do.
+//! that are told nothing start as PyTorch's do. `residual` is another number for the last weights of a transformer's
+//! branches, which GPT-2 starts smaller by √(2·layers).
 
 use chainrule::tensor::{Key, Tensor};
 use chainrule::tree::{self, Role, Tree};
 use chainrule_nn::init::{self, Fan, Gain};
 
-use super::source::{Item, Problem, Value, nearest};
+use super::source::{Item, Problem, Value};
 
 /// A rule for first values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Start {
     rule: &'static Rule,
     number: f64,
+    /// For the last weight of a transformer's branches.
+    residual: f64,
 }
 
 /// One word of the file.
@@ -88,38 +91,25 @@ pub(crate) const RULES: &[Rule] = &[
 ];
 
 impl Start {
-    /// `"word"` or `{ word = number }`.
+    /// `"word"`, `{ word = number }`, or `{ word = number, residual = number }`.
     pub fn read(item: &Item) -> Result<Start, Problem> {
-        let names = || RULES.iter().map(|rule| rule.name);
-        let (word, span, number) = match &item.value {
+        let (word, span, numbers) = match &item.value {
             Value::Text(word) => (word.as_str(), &item.span, None),
-            Value::Table(entries) if entries.len() == 1 => {
-                let number = match entries[0].item.value {
-                    Value::Integer(number) => number as f64,
-                    Value::Number(number) => number,
-                    _ => {
-                        return Err(Problem::new(
-                            &entries[0].item.span,
-                            "the number of a rule for first values is a number",
-                        ));
-                    }
-                };
-                if !number.is_finite() || number < 0.0 {
-                    return Err(Problem::new(&entries[0].item.span, format!("first values cannot have {number}")));
+            Value::Table(entries) => match &entries[..] {
+                [rule] => (rule.key.as_str(), &rule.at, Some((number(&rule.item)?, None))),
+                [rule, last] if last.key == "residual" => {
+                    (rule.key.as_str(), &rule.at, Some((number(&rule.item)?, Some(number(&last.item)?))))
                 }
-                (entries[0].key.as_str(), &entries[0].at, Some(number))
-            }
-            _ => {
-                let problem = Problem::new(&item.span, "`init` is a word, or a table with one word and its number");
-                return Err(problem.hint("such as \"kaiming_normal\" or { normal = 0.02 }"));
-            }
+                _ => return Err(unreadable(item)),
+            },
+            _ => return Err(unreadable(item)),
         };
         let Some(rule) = RULES.iter().find(|rule| rule.name == word) else {
-            return Err(
-                Problem::new(span, format!("there is no `init` of the name `{word}`")).hint(nearest(word, names()))
-            );
+            let problem = Problem::new(span, format!("there is no `init` of the name `{word}`"));
+            return Err(problem.nearest(word, RULES.iter().map(|rule| rule.name)));
         };
-        Ok(Start { rule, number: number.unwrap_or(rule.usual) })
+        let (number, residual) = numbers.unwrap_or((rule.usual, None));
+        Ok(Start { rule, number, residual: residual.unwrap_or(number) })
     }
 
     /// The same layer with first values by this rule.
@@ -129,12 +119,32 @@ impl Start {
             drawn += 1;
             match role {
                 Role::Parameter if leaf.rank() >= 2 => {
-                    (self.rule.draw)(&key.fold(&Tensor::from(drawn)), leaf, self.number)
+                    let last = ["output.weight", "down.weight"].iter().any(|end| path.ends_with(end));
+                    let number = if last { self.residual } else { self.number };
+                    (self.rule.draw)(&key.fold(&Tensor::from(drawn)), leaf, number)
                 }
                 Role::Parameter if path.contains("bias") => leaf.zeros_like(),
                 _ => leaf.clone(),
             }
         })
+    }
+}
+
+fn unreadable(item: &Item) -> Problem {
+    let problem = Problem::new(&item.span, "`init` is a word, or a table with one word and its number");
+    problem.hint("such as \"kaiming_normal\" or { normal = 0.02 }")
+}
+
+/// A number from 0.
+fn number(item: &Item) -> Result<f64, Problem> {
+    let number = match item.value {
+        Value::Integer(number) => number as f64,
+        Value::Number(number) => number,
+        _ => f64::NAN,
+    };
+    match number.is_finite() && number >= 0.0 {
+        true => Ok(number),
+        false => Err(Problem::new(&item.span, format!("first values take a number from 0, not {}", item.describe()))),
     }
 }
 

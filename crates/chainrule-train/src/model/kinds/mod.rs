@@ -4,6 +4,7 @@
 //! What comes out is found by calling the layer. To add a kind, add its entry to the table of its family: reading,
 //! checking, building, the summary and the documentation follow.
 
+mod attention;
 mod basic;
 mod blocks;
 mod recurrent;
@@ -44,6 +45,7 @@ pub(crate) const FAMILIES: &[(&str, &[Kind])] = &[
     ("Activations", basic::ACTIVATIONS),
     ("Convolution and pooling", space::KINDS),
     ("Recurrent", recurrent::KINDS),
+    ("Attention", attention::KINDS),
     ("Normalisation and dropout", regular::KINDS),
     ("Shapes and reductions", basic::SHAPES),
     ("Blocks of layers", blocks::KINDS),
