@@ -8,13 +8,16 @@
 //! | --- | --- |
 //! | [`trace_nonfinite`] | which operation made the first NaN or infinity, from which numbers, and what to write instead |
 //! | [`check_gradients`] | whether a gradient is right, at which element it is not, and what f32 and bf16 lose of it |
+//! | [`Curvature`], [`sharpness`] | eigenvalues, trace and spectrum of the Hessian; the largest stable step; slices of the loss |
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod curvature;
 pub mod lift;
 pub mod nonfinite;
 pub mod place;
 pub mod replay;
 
 pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_with};
+pub use curvature::{Curvature, Sharpness, sharpness};
 pub use nonfinite::{NonFinite, trace_nonfinite, trace_program, trace_values};

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn smooth_functions_are_derived_to_many_digits() {
-        let rows: [(&str, fn(f64) -> f64, f64); 4] = [
+        type Row = (&'static str, fn(f64) -> f64, f64);
+        let rows: [Row; 4] = [
             ("exp", |t| (1.0 + t).exp(), 1f64.exp()),
             ("sin", |t| (2.0 + t).sin(), 2f64.cos()),
             ("cube", |t| (3.0 + t).powi(3), 27.0),
