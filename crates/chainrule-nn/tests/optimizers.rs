@@ -224,3 +224,20 @@ fn a_compiled_step_is_traced_once() {
     let (_, adam) = (0..6).fold((model, adam), |state, _| step.run(state).unwrap());
     assert_eq!((traced.get(), adam.step.item::<i64>()), (1, 6));
 }
+
+#[test]
+fn an_update_is_one_pass_over_each_parameter() {
+    // Whatever the rule, all work on elements of a parameter is in one fused operation; numbers and norms are beside it.
+    let w = vec![Tensor::ones([100, 50], DType::F32), Tensor::ones([300], DType::F32)];
+    for name in ["sgd", "adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adadelta", "lion"] {
+        let optimizer: AnyOptimizer<Vec<Tensor>> =
+            OptimizerSettings { weight_decay: Some(0.1), ..OptimizerSettings::new(name, 0.1) }
+                .build(&w, 1)
+                .expect(name);
+        let mut step =
+            compile(|(w, g, optimizer): &(Vec<Tensor>, Vec<Tensor>, AnyOptimizer<Vec<Tensor>>)| optimizer.update(w, g));
+        let plan = step.plan(&(w.clone(), w.clone(), optimizer)).to_string();
+        let passes = plan.lines().filter(|line| line.contains("[100,50] <-") || line.contains("[300] <-")).count();
+        assert_eq!(passes, 2, "{name}:\n{plan}");
+    }
+}

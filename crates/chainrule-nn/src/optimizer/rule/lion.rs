@@ -33,9 +33,13 @@ impl Rule for Lion {
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         let [m] = moments else { unreachable!("Lion keeps m") };
-        let sign = running(m, self.betas.0, p.gradient).sign();
-        *m = running(m, self.betas.1, p.gradient);
-        sign
+        let (first, second) = self.betas;
+        if second == 0.0 {
+            return running(&std::mem::replace(m, p.gradient.clone()), first, p.gradient).sign();
+        }
+        // The same from the new m, so that the old one can be updated in place: β₁·m + (1 − β₁)·g is r·m' + (1 − r)·g.
+        *m = running(m, second, p.gradient);
+        running(m, first / second, p.gradient).sign()
     }
     fn check(&self) -> Result<(), (&'static str, String)> {
         adam_like(self.betas, 0.0)
