@@ -120,6 +120,10 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"name":"sgd","rate":1,"nesterov":true}"#, "nesterov", "needs momentum"),
         (r#"{"name":"sgd","rate":1,"weight_decay":-1}"#, "weight_decay", "not negative"),
         (r#"{"name":"sgd","rate":1,"groups":{"*bias":{"rate":2}}}"#, "groups", "matches \"*bias\"; there are 0, 1"),
+        (r#"{"name":"sgd","rate":1,"groups":{"1":{"rate":-2}}}"#, "groups.1.rate", "not negative"),
+        (r#"{"name":"sgd","rate":1,"plateau":{"factor":2}}"#, "plateau.factor", "less than 1"),
+        (r#"{"name":"sgd","rate":1,"schedule":{"name":"cosine","floor":-1}}"#, "floor", "not negative"),
+        (r#"{"name":"sgd","rate":1,"schedule":{"name":"one_cycle","rise":1.5}}"#, "rise", "less than 1"),
         (r#"{"name":"sgd","rate":1,"schedule":{"name":"step","every":0}}"#, "every", "at least 1"),
     ] {
         let settings: OptimizerSettings = serde_json::from_str(json).expect("form");

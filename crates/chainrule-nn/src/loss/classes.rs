@@ -86,6 +86,14 @@ impl CrossEntropy {
 
 /// −x[y] for log-probabilities x `[.., classes]` and classes y `[..]`, with class weights and an ignored class as in
 /// [`CrossEntropy`].
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::NegativeLogLikelihood;
+/// let log = Tensor::from([[0.5, 0.5], [0.25, 0.75]]).log();
+/// let loss = NegativeLogLikelihood::default().ignore_index(-1).forward(&log, &Tensor::from([0i64, -1]));
+/// assert!((loss.item::<f64>() - 2f64.ln()).abs() < 1e-15);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct NegativeLogLikelihood {
     /// The class of rows that count nothing.
@@ -216,6 +224,13 @@ impl BinaryCrossEntropy {
 /// default is [`Reduction::Mean`], over elements.
 ///
 /// S. Kullback and R. Leibler, "On information and sufficiency", 1951.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::KlDivergence;
+/// let loss = KlDivergence::default().forward(&Tensor::from([[0.5, 0.5]]).log(), &Tensor::from([[1.0, 0.0]]));
+/// assert!((loss.item::<f64>() - 2f64.ln()).abs() < 1e-15);
+/// ```
 #[derive(Clone, Debug)]
 pub struct KlDivergence {
     /// Whether the target is log-probabilities.

@@ -8,6 +8,14 @@ use chainrule::tensor::Tensor;
 ///
 /// F. Schroff et al., "FaceNet", 2015; V. Balntas et al., "Learning shallow convolutional feature descriptors with
 /// triplet losses", 2016.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::Triplet;
+/// let (a, p, n) = (Tensor::from([[0.0, 0.0]]), Tensor::from([[0.0, 1.0]]), Tensor::from([[0.5, 0.0]]));
+/// let loss = Triplet::default().forward(&a, &p, &n);
+/// assert!((loss.item::<f64>() - 1.5).abs() < 1e-5);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Triplet {
     /// 1 by default.
@@ -50,6 +58,14 @@ impl Triplet {
 /// 1 − cos(a, b) where y = 1, max(0, cos(a, b) − margin) where y = −1, for vectors `[.., size]` and y `[..]`.
 ///
 /// cos(a, b) = a·b / √((a·a + 10⁻¹²)(b·b + 10⁻¹²)).
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::CosineEmbedding;
+/// let (a, b) = (Tensor::from([[1.0, 0.0]]), Tensor::from([[0.0, 2.0]]));
+/// let loss = CosineEmbedding::default().forward(&a, &b, &Tensor::from([1i64]));
+/// assert!((loss.item::<f64>() - 1.0).abs() < 1e-9);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct CosineEmbedding {
     /// 0 by default.

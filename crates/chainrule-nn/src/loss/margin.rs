@@ -4,6 +4,13 @@ use super::{Reduction, positive_part};
 use chainrule::tensor::Tensor;
 
 /// max(0, margin − y·z) for a score z and y = ±1 of its shape. C. Cortes and V. Vapnik, "Support-vector networks", 1995.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::Hinge;
+/// let loss = Hinge::default().forward(&Tensor::from([3.0, 0.5]), &Tensor::from([1.0, -1.0]));
+/// assert_eq!(loss.item::<f64>(), 0.75);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hinge {
     /// 1 by default.
@@ -34,6 +41,13 @@ impl Hinge {
 /// Σ_{j≠y} w[y]·max(0, margin − z[y] + z[j])ᵖ / classes for scores z `[.., classes]` and classes y `[..]`, p = 1 or 2.
 ///
 /// K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector machines", 2001.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::MultiMargin;
+/// let loss = MultiMargin::default().forward(&Tensor::from([[2.0, 1.5]]), &Tensor::from([0i64]));
+/// assert_eq!(loss.item::<f64>(), 0.25);
+/// ```
 #[derive(Clone, Debug)]
 pub struct MultiMargin {
     /// 1 by default.

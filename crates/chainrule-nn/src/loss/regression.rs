@@ -4,6 +4,13 @@ use super::Reduction;
 use chainrule::tensor::Tensor;
 
 /// (x − y)².
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::{MeanSquared, Reduction};
+/// let loss = MeanSquared::default().reduction(Reduction::Sum);
+/// assert_eq!(loss.forward(&Tensor::from([1.0, 2.0]), &Tensor::from([0.0, 0.0])).item::<f64>(), 5.0);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MeanSquared {
     /// What becomes of the elements.
@@ -19,6 +26,13 @@ impl MeanSquared {
 }
 
 /// |x − y|; the derivative at 0 is 0.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::MeanAbsolute;
+/// let loss = MeanAbsolute::default().forward(&Tensor::from([1.0, -2.0]), &Tensor::from([0.0, 0.0]));
+/// assert_eq!(loss.item::<f64>(), 1.5);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MeanAbsolute {
     /// What becomes of the elements.
@@ -69,6 +83,13 @@ impl Huber {
 }
 
 /// [`Huber`] over δ, here called β: r²/(2β) where |r| < β, |r| − β/2 elsewhere; |r| if β is 0.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::loss::SmoothL1;
+/// let loss = SmoothL1::new(0.5).forward(&Tensor::from([0.25, 2.0]), &Tensor::from([0.0, 0.0]));
+/// assert_eq!(loss.item::<f64>(), (0.0625 + 1.75) / 2.0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct SmoothL1 {
     /// β.

@@ -11,6 +11,8 @@ mod group;
 pub mod rule;
 mod settings;
 
+pub(crate) use settings::not_negative;
+
 pub use descent::Descent;
 pub use group::Group;
 pub use rule::{Decay, Parameter, Rule};

@@ -191,22 +191,31 @@ impl OptimizerSettings {
         };
         let mut optimizer = Descent::with_rule(model, schedule, self.rule()?);
         if let Some(decay) = self.weight_decay {
-            if !(decay >= 0.0 && decay.is_finite()) {
-                let message = format!("is {decay}; it must be a number that is not negative");
-                return Err(SettingsError::new("weight_decay", message));
-            }
-            optimizer = optimizer.weight_decay(decay);
+            optimizer = optimizer.weight_decay(not_negative("weight_decay", decay)?);
         }
         if self.decay_matrices_only {
             optimizer = optimizer.decay_matrices_only();
         }
         for (pattern, group) in &self.groups {
+            not_negative(&format!("groups.{pattern}.rate"), group.rate)?;
+            not_negative(&format!("groups.{pattern}.weight_decay"), group.weight_decay.unwrap_or(0.0))?;
             optimizer =
                 optimizer.try_group(pattern, *group).map_err(|message| SettingsError::new("groups", message))?;
         }
         Ok(match self.plateau {
-            Some(settings) => optimizer.on_plateau(Plateau::new(settings)),
+            Some(settings) => {
+                settings.check()?;
+                optimizer.on_plateau(Plateau::new(settings))
+            }
             None => optimizer,
         })
+    }
+}
+
+/// Refuses what is below 0 or no number.
+pub(crate) fn not_negative(setting: &str, value: f64) -> Result<f64, SettingsError> {
+    match value >= 0.0 && value.is_finite() {
+        true => Ok(value),
+        false => Err(SettingsError::new(setting, format!("is {value}; it must be a number that is not negative"))),
     }
 }

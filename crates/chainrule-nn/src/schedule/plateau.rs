@@ -1,5 +1,6 @@
 //! Reducing the rate when a figure stops getting better. What was seen is state: a checkpoint carries it.
 
+use crate::optimizer::{SettingsError, not_negative};
 use chainrule::tensor::Tensor;
 use chainrule::tree::Tree;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,24 @@ pub struct PlateauSettings {
 impl Default for PlateauSettings {
     fn default() -> PlateauSettings {
         PlateauSettings { factor: 0.1, patience: 10, threshold: 1e-4, cooldown: 0, floor: 0.0, larger_is_better: false }
+    }
+}
+
+impl PlateauSettings {
+    /// Refuses settings from outside that make no sense.
+    ///
+    /// # Errors
+    /// If the factor is not between 0 and 1, or a number is negative.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        not_negative("plateau.threshold", self.threshold)?;
+        not_negative("plateau.floor", self.floor)?;
+        match self.factor > 0.0 && self.factor < 1.0 {
+            true => Ok(()),
+            false => {
+                let message = format!("is {}; it must be more than 0 and less than 1", self.factor);
+                Err(SettingsError::new("plateau.factor", message))
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Schedules by name, for files.
 
 use super::Schedule;
-use crate::optimizer::SettingsError;
+use crate::optimizer::{SettingsError, not_negative};
 use serde::{Deserialize, Serialize};
 
 /// The form of a schedule. Where `steps` is left out, it is the rest of the run.
@@ -138,15 +138,15 @@ impl ScheduleSettings {
                 Schedule::multi_step(rate, milestones, positive("gamma", *gamma)?)
             }
             Shape::Exponential { gamma } => Schedule::exponential(rate, positive("gamma", *gamma)?),
-            Shape::Linear { floor, steps } => Schedule::linear(rate, *floor, rest(steps)),
+            Shape::Linear { floor, steps } => Schedule::linear(rate, not_negative("floor", *floor)?, rest(steps)),
             Shape::Polynomial { power, floor, steps } => {
-                Schedule::polynomial(rate, *floor, rest(steps), positive("power", *power)?)
+                Schedule::polynomial(rate, not_negative("floor", *floor)?, rest(steps), positive("power", *power)?)
             }
-            Shape::Cosine { floor, steps } => Schedule::cosine(rate, *floor, rest(steps)),
+            Shape::Cosine { floor, steps } => Schedule::cosine(rate, not_negative("floor", *floor)?, rest(steps)),
             Shape::WarmRestarts { first, multiply, floor } => {
                 at_least_one("first", *first)?;
                 at_least_one("multiply", *multiply)?;
-                Schedule::warm_restarts(rate, *floor, *first, *multiply)
+                Schedule::warm_restarts(rate, not_negative("floor", *floor)?, *first, *multiply)
             }
             Shape::OneCycle { rise, divide, last_divide, steps } => {
                 let rise = positive("rise", *rise)?;

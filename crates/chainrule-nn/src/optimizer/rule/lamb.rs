@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 /// u = r·‖w‖/‖r‖ with r = m̂ / (√v̂ + ε) + λ·w, and m̂, v̂ as in [`Adam`](super::Adam); u = r where a norm is 0.
 ///
 /// Y. You et al., "Large batch optimization for deep learning: training BERT in 76 minutes", 2020.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// // A step is as long as the rate's part of the weight.
+/// let w = Tensor::from([3.0, 4.0]);
+/// let (next, _) = Lamb::new(&w, 0.1).update(&w, &Tensor::from([1.0, -7.0]));
+/// assert!(((next - w).norm(..).item::<f64>() - 0.5).abs() < 1e-12);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lamb {

@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 ///
 /// X. Chen et al., "Symbolic discovery of optimization algorithms", 2023. Its rate is 3 to 10 times smaller than
 /// AdamW's, its weight decay as much larger.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// let w = Tensor::from([1.0, 1.0]);
+/// let (w, _) = Lion::new(&w, 0.25).update(&w, &Tensor::from([9.0, -0.1]));
+/// assert_eq!(w.to_vec::<f64>(), [0.75, 1.25]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lion {

@@ -28,6 +28,16 @@ pub enum RateAdjustment {
 ///
 /// K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. The iteration runs in the
 /// parameter's dtype, not in bf16.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// // A gradient of rank one is one direction in the step too: all columns move alike.
+/// let w = Tensor::zeros([2, 2], DType::F64);
+/// let (w, _) = Muon::new(&w, 0.1).update(&w, &Tensor::from([[3.0, 3.0], [0.0, 0.0]]));
+/// let w = w.to_vec::<f64>();
+/// assert!((w[0] - w[1]).abs() < 1e-12 && w[0] < -0.04 && w[2].abs() < 1e-12);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Muon {
