@@ -6,17 +6,23 @@
 //!
 //! - [`Loader`] batches, shuffles and prefetches.
 //! - [`Arrays`] lie in memory, [`Subset`] is a part of any set; [`digits`] are carried inside the crate.
+//! - [`Text`] is windows of what a [`Tokenizer`] made of a text.
 //! - Readers: [`idx`] and with it [`mnist`].
 //!
+//! [`DataSettings`] name any of them ([`Set`]) with its options and open its parts.
 //! Whatever comes from outside gives a [`DataError`].
 
 mod arrays;
+mod catalogue;
 pub mod digits;
 mod error;
 pub mod idx;
 mod loader;
 pub mod mnist;
 mod random;
+mod settings;
+mod text;
+mod tokenizer;
 
 use std::fmt;
 
@@ -24,8 +30,12 @@ use chainrule::tensor::{Tensor, Type};
 use chainrule::tree::Tree;
 
 pub use arrays::{Arrays, Numbers, Subset, Targets};
+pub use catalogue::Set;
 pub use error::DataError;
 pub use loader::{Batches, Loader};
+pub use settings::{DataSettings, FOLDER, FOLDER_VARIABLE, Splits};
+pub use text::{Text, shakespeare};
+pub use tokenizer::{Tokenizer, Tokens};
 
 /// Examples of one step: what a model is given and what it should say, each a tensor with the examples along axis 0.
 ///

