@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -74,6 +75,18 @@ pub fn print_json(result: &impl Serialize) -> Outcome {
     let text =
         if io::stdout().is_terminal() { serde_json::to_string_pretty(result) } else { serde_json::to_string(result) };
     print(&text.map_err(Failure::work)?)
+}
+
+/// A line on stderr about what is being done. A closed stderr ends nothing.
+pub fn tell(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// A path as it is typed in a shell.
+pub fn shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:,@%\\".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Says what went wrong, on stderr, and gives the exit code.

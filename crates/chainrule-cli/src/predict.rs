@@ -11,12 +11,13 @@ use chainrule_train::log::MODEL;
 use chainrule_train::metrics::ConfusionMatrix;
 use chainrule_train::picture::{read_digit, shades};
 use chainrule_train::run::{RunError, RunFolder};
-use chainrule_train::trainer::{Labelled, evaluate};
+use chainrule_train::trainer::evaluate;
 use clap::Args;
 use serde::Serialize;
 
 use crate::outcome::{self, Failure, Outcome};
 use crate::settings::Trained;
+use crate::train::{failure, objective, test_images};
 
 /// Ask a trained network: about the test images, one of them, or a picture of a digit
 #[derive(Args)]
@@ -84,7 +85,7 @@ pub fn run(arguments: PredictArgs) -> Outcome {
             }
             tell(&run, &model, test.image(index).to_vec(), Some(test.labels[index]), arguments.json)
         }
-        (None, None) => test(&run, &model, &Labelled::from(digits.test()), arguments.json),
+        (None, None) => test(&run, &model, &digits, arguments.json),
     }
 }
 
@@ -120,14 +121,15 @@ fn model_of(run: &RunFolder) -> Result<Mlp, Failure> {
     }
 }
 
-fn test(run: &RunFolder, model: &Mlp, data: &Labelled, json: bool) -> Outcome {
-    let tested = evaluate(model, Mlp::forward, data).map_err(Failure::work)?;
-    let mut confusion = ConfusionMatrix::new(CLASSES);
-    confusion.record(data.labels(), &tested.predictions).map_err(Failure::work)?;
+fn test(run: &RunFolder, model: &Mlp, digits: &Digits, json: bool) -> Outcome {
+    let (images, objective) = (test_images(digits).map_err(failure)?, objective());
+    let tested = evaluate(|model, batch| objective.evaluate(model, batch), model, &images, None).map_err(failure)?;
+    let number = |name: &str| tested.numbers().get(name).unwrap_or(f64::NAN);
+    let (loss, accuracy) = (number("loss"), number("accuracy"));
+    let confusion = tested.confusion().unwrap_or_else(|| ConfusionMatrix::new(0));
     let run = run.path().to_path_buf();
     if json {
-        let (loss, accuracy) = (tested.loss, tested.accuracy);
-        return outcome::print_json(&Tested { run, examples: data.len(), loss, accuracy, confusion });
+        return outcome::print_json(&Tested { run, examples: images.set().len(), loss, accuracy, confusion });
     }
     outcome::print(&format!("{} on the test images: {confusion}", run.display()))
 }

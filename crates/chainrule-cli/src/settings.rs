@@ -150,15 +150,8 @@ impl Given {
 
     /// What the run will be trained with.
     pub fn trained(&self) -> Trained {
-        let hidden = self.hidden.as_ref().map_or(&[128][..], |units| &units.0);
-        Trained {
-            model: MODEL_NAME.into(),
-            sizes: sizes(hidden),
-            epochs: self.epochs.unwrap_or(30),
-            batch: self.batch.unwrap_or(32),
-            lr: self.lr.unwrap_or(0.001),
-            seed: self.seed.unwrap_or(0),
-        }
+        let (model, sizes) = (MODEL_NAME.into(), sizes(&[128]));
+        Trained { model, sizes, epochs: 30, batch: 32, lr: 0.001, seed: 0 }.changed(self)
     }
 }
 
@@ -198,7 +191,31 @@ impl Trained {
                 hidden(inner.to_vec()).map(drop).map_err(|problem| format!("\"sizes\" is {:?}: {problem}", self.sizes))
             }
             _ => Err(format!("\"sizes\" is {:?}; it must begin with {PIXELS} and end with {CLASSES}", self.sizes)),
+        }?;
+        let named = |name: &str, problem: String| format!("{name:?}: {problem}");
+        epochs(self.epochs).map_err(|problem| named("epochs", problem))?;
+        batch(self.batch).map_err(|problem| named("batch", problem))?;
+        lr(self.lr).map(drop).map_err(|problem| named("lr", problem))
+    }
+
+    /// These settings where `given` does not say otherwise.
+    pub fn changed(self, given: &Given) -> Trained {
+        let hidden = given.hidden.as_ref().map(|units| sizes(&units.0));
+        Trained {
+            sizes: hidden.unwrap_or(self.sizes),
+            epochs: given.epochs.unwrap_or(self.epochs),
+            batch: given.batch.unwrap_or(self.batch),
+            lr: given.lr.unwrap_or(self.lr),
+            seed: given.seed.unwrap_or(self.seed),
+            ..self
         }
+    }
+
+    /// Those that decide the numbers; how long they go on is not one of them.
+    pub fn decides(&self) -> Result<serde_json::Value, serde_json::Error> {
+        let mut value = serde_json::to_value(self)?;
+        value.as_object_mut().map(|settings| settings.remove("epochs"));
+        Ok(value)
     }
 }
 

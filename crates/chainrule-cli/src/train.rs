@@ -1,21 +1,24 @@
 //! `chainrule train`: a network on the digits inside the command, and what back-propagation did to it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 use chainrule::prelude::*;
 use chainrule::tree;
 use chainrule_nn::layer::Mlp;
 use chainrule_nn::optimizer::Adam;
-use chainrule_train::backprop::FourSteps;
-use chainrule_train::digits::{CLASSES, Digits};
+use chainrule_train::backprop::{FourSteps, Moment};
+use chainrule_train::checkpoint::other_settings;
+use chainrule_train::data::{Batch, Dataset, Loader};
+use chainrule_train::digits::{Digits, PIXELS};
 use chainrule_train::interrupt::on_interrupt;
-use chainrule_train::log::{CURVES, MODEL, RunLog};
+use chainrule_train::log::{CURVES, MODEL};
 use chainrule_train::metrics::ConfusionMatrix;
-use chainrule_train::progress::Progress;
 use chainrule_train::run::RunFolder;
-use chainrule_train::trainer::{Fitted, Labelled, TrainError, Trainer, evaluate};
+use chainrule_train::task::{Fit, Metric, Numbers, Objective, Supervised};
+use chainrule_train::trainer::{End, Event, Length, TrainError, Trainer, evaluate};
+use chainrule_train::training::{Finished, RunSettings, SaveEvery, Training, run_training};
 use clap::Args;
 use serde::Serialize;
 
@@ -24,6 +27,8 @@ use crate::settings::{Given, Trained};
 
 /// The name of runs.
 const NAME: &str = "digits";
+/// Images that are tested at once.
+const TEST_ROWS: usize = 512;
 
 /// Train a network on handwritten digits, and see the four steps of back-propagation in it
 #[derive(Args)]
@@ -32,15 +37,23 @@ Examples:
   chainrule train
   chainrule train --hidden 64,32 --epochs 50 --lr 0.003
   chainrule train --config settings.toml --json
+  chainrule train --resume
+  chainrule train --resume runs/digits-3 --epochs 60
 
 The data are inside the command: 1438 images of 8×8 to train on, 359 to test.
-Ctrl-C ends the training after its step and saves the model.")]
+Ctrl-C ends the training after its step, saves it, and says how to go on.")]
 pub struct TrainArgs {
     #[command(flatten)]
     given: Given,
     /// Settings by these names, from TOML or JSON; what the command line says counts more
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Go on with a run from its checkpoint, with its settings [default: the latest in --runs]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with = "config")]
+    resume: Option<Option<PathBuf>>,
+    /// Write a checkpoint every so many steps, or seconds as in 30s [default: as often as costs little]
+    #[arg(long, value_name = "N", value_parser = |text: &str| text.parse::<SaveEvery>())]
+    save_every: Option<SaveEvery>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -58,25 +71,40 @@ struct Report {
     stopped: bool,
     settings: Trained,
     parameters: usize,
+    /// Of the whole training; the seconds are of this part of it.
     steps: u64,
+    steps_now: u64,
     seconds: f64,
     train_loss: f64,
     train_accuracy: f64,
     test_loss: f64,
     test_accuracy: f64,
     confusion: ConfusionMatrix,
-    first_step: FourSteps,
-    last_step: FourSteps,
+    /// Of this part of the training, unless there was nothing left to do.
+    first_step: Option<FourSteps>,
+    last_step: Option<FourSteps>,
 }
 
 pub fn run(arguments: TrainArgs) -> Outcome {
-    let TrainArgs { given, config, json, quiet } = arguments;
+    let TrainArgs { given, config, resume, save_every, json, quiet } = arguments;
     let given = match &config {
         Some(path) => given.or(Given::read(path)?),
         None => given,
     };
+    let resuming = resume.is_some();
+    let (run, settings) = match resume {
+        Some(path) => begun(path, &given)?,
+        None => {
+            let (runs, settings) = (given.runs.clone().unwrap_or_else(|| "runs".into()), given.trained());
+            let run = RunFolder::create(&runs, NAME).map_err(Failure::work)?;
+            run.write_config(&settings).map_err(Failure::work)?;
+            (run, settings)
+        }
+    };
     let stop = on_interrupt().map_err(Failure::work)?;
-    let report = train(&given, quiet || json, &stop).map_err(Failure::work)?;
+    let save_every = save_every.unwrap_or_default();
+    let options = Options { resume: resuming, threads: given.threads, save_every, quiet: quiet || json };
+    let report = train(run, settings, &options, &stop).map_err(failure)?;
     match (json, quiet) {
         (true, _) => outcome::print_json(&report),
         (false, true) => outcome::print(&report.ending()),
@@ -84,72 +112,129 @@ pub fn run(arguments: TrainArgs) -> Outcome {
     }
 }
 
-fn train(given: &Given, quiet: bool, stop: &AtomicBool) -> Result<Report, TrainError> {
-    let settings = given.trained();
-    let digits = Digits::load().map_err(|error| TrainError::Setting(error.to_string()))?;
-    let (train, test) = (Labelled::from(digits.train()), Labelled::from(digits.test()));
-    let runs = given.runs.clone().unwrap_or_else(|| "runs".into());
-    let run = RunFolder::create(&runs, NAME)?;
-    run.write_config(&settings)?;
-    let mut log = RunLog::new(&run, format!("{NAME}-{}: {}", run.about().number, sizes(&settings)))?;
+/// What does not decide the numbers.
+struct Options {
+    resume: bool,
+    threads: Option<usize>,
+    save_every: SaveEvery,
+    quiet: bool,
+}
 
-    let [weights, shuffle] = Key::new(settings.seed).split();
-    let (batch, epochs) = (settings.batch.min(train.len()), settings.epochs);
-    let trainer = Trainer { epochs, batch, shuffle, clip: None, threads: given.threads };
+/// A run that was begun, and its settings with those changed that are given now.
+fn begun(path: Option<PathBuf>, given: &Given) -> Result<(RunFolder, Trained), Failure> {
+    let run = match path {
+        Some(path) => RunFolder::open(path),
+        None => RunFolder::latest(given.runs.clone().unwrap_or_else(|| "runs".into()), Some(NAME)),
+    };
+    let run = run.map_err(Failure::input)?;
+    let was: Trained = run.read_config().map_err(Failure::input)?;
+    was.check().map_err(|problem| Failure::input(format!("{}/config.json: {problem}", run.path().display())))?;
+    let settings = was.clone().changed(given);
+    let decide = |settings: &Trained| settings.decides().map_err(Failure::work);
+    if let Some(problem) = other_settings(&decide(&was)?, &decide(&settings)?) {
+        return Err(Failure::input(format!("{}: {problem}", run.path().display())));
+    }
+    run.write_config(&settings).map_err(Failure::work)?;
+    Ok((run, settings))
+}
+
+/// What lies in files is input; all else is work.
+pub fn failure(error: TrainError) -> Failure {
+    match error {
+        TrainError::Checkpoint(_) | TrainError::Data(_) | TrainError::Setting(_) => Failure::input(error),
+        _ => Failure::work(error),
+    }
+}
+
+/// What the network should do.
+pub fn objective() -> Objective<Mlp> {
+    Objective::classify(Mlp::forward).metrics([Metric::Accuracy, Metric::Confusion])
+}
+
+/// The test images.
+pub fn test_images(digits: &Digits) -> Result<Loader, TrainError> {
+    let images = digits.test_set()?.with_shape(&[PIXELS]);
+    Ok(Loader::new(Arc::new(images), TEST_ROWS, 0).shuffle(false))
+}
+
+type State = Fit<Mlp, Adam<Mlp>>;
+
+fn train(run: RunFolder, settings: Trained, options: &Options, stop: &AtomicBool) -> Result<Report, TrainError> {
+    let digits = Digits::load()?;
+    let images = digits.train_set()?.with_shape(&[PIXELS]);
+    let batch = settings.batch.min(images.len());
+    let (train, test) = (Loader::new(Arc::new(images), batch, settings.seed), test_images(&digits)?);
+    let [weights, _] = Key::new(settings.seed).split();
     let model = tree::map(&Mlp::new(&weights, &settings.sizes), Tensor::eval);
     let adam = Adam::new(&model, settings.lr);
-    let steps = trainer.steps(train.len());
-    let progress = Progress::new(steps, epochs, quiet);
-    progress.line(&format!(
-        "{}: {} → {} parameters, {} images to train on and {} to test, {steps} steps of {batch}",
-        run.path().display(),
-        sizes(&settings),
-        settings.parameters(),
-        train.len(),
-        test.len(),
-    ));
-    let begin = Instant::now();
-    let fitted = trainer.fit((model, adam), Mlp::forward, (&train, &test), stop, |event| {
-        log.take(&event)?;
-        progress.take(&event);
-        Ok(())
-    });
-    progress.finish();
-    let seconds = begin.elapsed().as_secs_f64();
-    let fitted = fitted?;
-    log.save(&fitted.model)?;
-    log.write_curves()?;
-    report(run, settings, seconds, &test, fitted)
+    let task = Supervised::new(objective());
+    let length = Length::Epochs(settings.epochs as u64);
+    let trainer = Trainer { threads: options.threads, show_before: true, ..Trainer::new(length, settings.seed) };
+    let decides = settings.decides().map_err(|error| TrainError::Setting(error.to_string()))?;
+    let title = format!("{NAME}-{}: {}", run.about().number, sizes(&settings));
+    let kept = RunSettings {
+        save_every: options.save_every,
+        held_out: "test".into(),
+        resume: options.resume,
+        quiet: options.quiet,
+        ..RunSettings::new(trainer, title, decides)
+    };
+    if !options.quiet {
+        outcome::tell(&format!(
+            "{}: {} → {} parameters, {} images to train on and {} to test, {} steps of {batch}",
+            run.path().display(),
+            sizes(&settings),
+            settings.parameters(),
+            train.set().len(),
+            test.set().len(),
+            length.steps(train.steps_per_epoch()),
+        ));
+    }
+    let (mut first, mut last) = (None, None);
+    let start = task.start(model, adam);
+    let training = Training { run: &run, task: &task, start, train: &train, validation: Some(&test), settings: kept };
+    let finished = run_training(training, stop, |event| {
+        if let Event::Step { record, batch, before: Some(before), state } = event {
+            last = Some(moment(record.step, batch, before, state));
+            first = first.take().or_else(|| last.clone());
+        }
+    })?;
+    report(run, settings, options.threads, &test, (finished, first, last))
+}
+
+fn moment(step: u64, batch: &Batch, before: &State, after: &State) -> Moment<Mlp> {
+    let (inputs, labels) = (batch.input().clone(), batch.target().clone());
+    Moment { step, before: before.model.clone(), after: after.model.clone(), inputs, labels }
 }
 
 fn report(
     run: RunFolder,
     settings: Trained,
-    seconds: f64,
-    test: &Labelled,
-    fitted: Fitted<Mlp, Adam<Mlp>>,
+    threads: Option<usize>,
+    test: &Loader,
+    (finished, first, last): (Finished<State>, Option<Moment<Mlp>>, Option<Moment<Mlp>>),
 ) -> Result<Report, TrainError> {
-    let tested = evaluate(&fitted.model, Mlp::forward, test)?;
-    let mut confusion = ConfusionMatrix::new(CLASSES);
-    let recorded = confusion.record(test.labels(), &tested.predictions);
-    recorded.map_err(|error| TrainError::Setting(error.to_string()))?;
-    let (first_step, last_step) = (FourSteps::of(&fitted.first), FourSteps::of(&fitted.last));
+    let objective = objective();
+    let tested = evaluate(|model, batch| objective.evaluate(model, batch), &finished.state.model, test, threads)?;
+    let numbers = tested.numbers();
+    let of = |numbers: &Numbers, name: &str| numbers.get(name).unwrap_or(f64::NAN);
     let report = Report {
         model: run.path().join(MODEL),
         curves: run.path().join(CURVES),
         run: run.path().to_path_buf(),
-        stopped: fitted.stopped,
+        stopped: finished.end == End::Stopped,
         parameters: settings.parameters(),
         settings,
-        steps: fitted.last.step,
-        seconds,
-        train_loss: fitted.epoch.train_loss,
-        train_accuracy: fitted.epoch.train_accuracy,
-        test_loss: tested.loss,
-        test_accuracy: tested.accuracy,
-        confusion,
-        first_step,
-        last_step,
+        steps: finished.course.step,
+        steps_now: finished.steps,
+        seconds: finished.seconds,
+        train_loss: of(&finished.train, "loss"),
+        train_accuracy: of(&finished.train, "accuracy"),
+        test_loss: of(&numbers, "loss"),
+        test_accuracy: of(&numbers, "accuracy"),
+        confusion: tested.confusion().unwrap_or_else(|| ConfusionMatrix::new(0)),
+        first_step: first.as_ref().map(FourSteps::of),
+        last_step: last.as_ref().map(FourSteps::of),
     };
     let json = serde_json::to_vec_pretty(&report).map_err(|error| TrainError::Setting(error.to_string()))?;
     run.write_artefact("report.json", &json)?;
@@ -163,30 +248,34 @@ fn sizes(settings: &Trained) -> String {
 impl Report {
     /// Everything, for a terminal.
     fn page(&self) -> String {
-        let FourSteps { step, examples, .. } = self.last_step;
-        let which = if self.steps > 1 { format!("{step}, the last one") } else { "1".into() };
-        format!(
-            "\nThe four steps of back-propagation in step {which} (a batch of {examples})\n\n{}\n\
-             On the test images: {}\n{}",
-            self.last_step,
-            self.confusion,
-            self.ending()
-        )
+        let steps = self.last_step.as_ref().map_or(String::new(), |last| {
+            let which = if last.step > 1 { format!("{}, the last one", last.step) } else { "1".into() };
+            let examples = last.examples;
+            format!("\nThe four steps of back-propagation in step {which} (a batch of {examples})\n\n{last}\n")
+        });
+        format!("{steps}On the test images: {}\n{}", self.confusion, self.ending())
     }
 
     /// The result and where it lies.
     fn ending(&self) -> String {
-        let Report { steps, seconds, .. } = self;
+        let Report { steps, steps_now, seconds, .. } = self;
         let stopped = if self.stopped { "stopped by Ctrl-C: " } else { "" };
         let accuracy = 100.0 * self.test_accuracy;
-        let per_second = *steps as f64 / seconds;
+        let before = if steps_now < steps { format!(" after {} before", steps - steps_now) } else { String::new() };
+        let pace = match *steps_now {
+            0 => "no steps were left to take".into(),
+            now => format!("{now} steps{before} in {seconds:.2} s ({:.0} a second)", now as f64 / seconds),
+        };
+        let run = outcome::shell(&self.run);
+        let next = match self.stopped {
+            true => format!("resume   chainrule train --resume {run}"),
+            false => format!("next     chainrule predict {run}"),
+        };
         format!(
-            "{stopped}{steps} steps in {seconds:.2} s ({per_second:.0} a second), test accuracy {accuracy:.2} %\n\
-             model    {}{}\ncurves   {}\nnext     chainrule predict {}\n",
+            "{stopped}{pace}, test accuracy {accuracy:.2} %\nmodel    {}{}\ncurves   {}\n{next}\n",
             self.model.display(),
             if self.stopped { "   (saved as it was after that step)" } else { "" },
             self.curves.display(),
-            self.run.display()
         )
     }
 }

@@ -49,7 +49,7 @@ fn a_short_training_learns_and_is_the_same_on_any_number_of_threads() {
     json(&chainrule(at, &[&SHORT[..], &["--lr", "0.005", "--threads", "2"]].concat()));
     json(&chainrule(at, &[&SHORT[..], &["--lr", "0.005", "--seed", "1"]].concat()));
     let file = |run: &str, name: &str| fs::read(at.join("runs").join(run).join(name)).unwrap();
-    for name in ["metrics.jsonl", "model.safetensors"] {
+    for name in ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors"] {
         assert_eq!(file("digits-1", name), file("digits-2", name), "{name}");
         assert_ne!(file("digits-1", name), file("digits-3", name), "{name}");
     }
@@ -58,7 +58,18 @@ fn a_short_training_learns_and_is_the_same_on_any_number_of_threads() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let expected = ["config.json", "curves.png", "metrics.jsonl", "model.safetensors", "report.json", "run.json"];
+    let expected = [
+        "best.safetensors",
+        "checkpoint.safetensors",
+        "config.json",
+        "curves.png",
+        "curves.svg",
+        "events.out.tfevents.0.chainrule",
+        "metrics.jsonl",
+        "model.safetensors",
+        "report.json",
+        "run.json",
+    ];
     assert_eq!(names, expected);
 
     // The saved model is the trained one.
@@ -82,30 +93,38 @@ fn the_page_shows_the_four_steps() {
     assert!(progress.contains("epoch 1 of 1"), "{progress}");
 }
 
+/// A training in the background.
+#[cfg(unix)]
+fn begin(folder: &Path, arguments: &[&str]) -> std::process::Child {
+    let mut child = command(folder, arguments);
+    child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until a file has so many bytes.
+#[cfg(unix)]
+fn wait_for(path: &Path, bytes: u64) {
+    for _ in 0..3000 {
+        if fs::metadata(path).is_ok_and(|file| file.len() >= bytes) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{} did not come to {bytes} bytes", path.display());
+}
+
+#[cfg(unix)]
+fn signal(name: &str, id: u32) {
+    assert!(Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
+}
+
 #[cfg(unix)]
 #[test]
-fn an_interrupt_ends_after_the_step_and_saves_and_a_kill_loses_only_the_last_epochs() {
+fn an_interrupt_ends_after_the_step_and_says_how_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let begin = |arguments: &[&str]| {
-        let mut child = command(at, arguments);
-        child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    };
-    let wait_for = |path: &Path| {
-        for _ in 0..600 {
-            if fs::metadata(path).is_ok_and(|file| file.len() > 0) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("{} did not appear", path.display());
-    };
-    let signal = |name: &str, id: u32| {
-        assert!(Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
-    };
-
-    let child = begin(&["train", "--epochs", "100000"]);
-    wait_for(&at.join("runs/digits-1/metrics.jsonl"));
+    let child = begin(at, &["train", "--epochs", "100000"]);
+    // More than the one epoch that it is gone on with.
+    wait_for(&at.join("runs/digits-1/metrics.jsonl"), 30_000);
     signal("-INT", child.id());
     let output = child.wait_with_output().unwrap();
     let page = text(&output.stdout);
@@ -113,12 +132,77 @@ fn an_interrupt_ends_after_the_step_and_saves_and_a_kill_loses_only_the_last_epo
     assert!(page.contains("stopped by Ctrl-C") && page.contains("saved as it was"), "{page}");
     let tested = json(&chainrule(at, &["predict", "--json"]));
     assert_eq!(tested["examples"], 359);
+    // The line that it prints, as it is typed.
+    let line = page.lines().find_map(|line| line.strip_prefix("resume   chainrule ")).unwrap();
+    let short: Vec<&str> = line.split(' ').chain(["--epochs", "1", "--json"]).collect();
+    let stopped = json(&chainrule(at, &short));
+    assert_eq!((&stopped["steps_now"], &stopped["last_step"]), (&0.into(), &serde_json::Value::Null));
+}
 
-    let mut child = begin(&["train", "--epochs", "100000"]);
-    wait_for(&at.join("runs/digits-2/model.safetensors"));
+/// Two trainings of three epochs: one whole, one killed in the middle of an epoch and gone on with.
+#[cfg(unix)]
+#[test]
+fn a_killed_training_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let settings = ["train", "--epochs", "40", "--hidden", "32", "--save-every", "7"];
+    json(&chainrule(at, &[&settings[..], &["--json"]].concat()));
+    let whole = at.join("runs/digits-1");
+    let size = fs::metadata(whole.join("metrics.jsonl")).unwrap().len();
+    let run = at.join("runs/digits-2");
+    // Killed twice, at places that only chance knows, the second time while it goes on.
+    let mut child = begin(at, &settings);
+    wait_for(&run.join("metrics.jsonl"), size / 5);
     signal("-KILL", child.id());
     assert!(!child.wait().unwrap().success());
-    assert!(json(&chainrule(at, &["predict", "--json"]))["accuracy"].as_f64().unwrap() > 0.5);
+    let checkpoint = fs::read(run.join("checkpoint.safetensors")).unwrap();
+    let mut child = begin(at, &["train", "--resume", "runs/digits-2", "--save-every", "7"]);
+    wait_for(&run.join("metrics.jsonl"), size / 2);
+    signal("-KILL", child.id());
+    assert!(!child.wait().unwrap().success());
+    assert_ne!(checkpoint, fs::read(run.join("checkpoint.safetensors")).unwrap());
+    let report = json(&chainrule(at, &["train", "--resume", "--json", "--threads", "1"]));
+    assert_eq!((&report["steps"], &report["stopped"]), (&1800.into(), &false.into()));
+    assert!(report["steps_now"].as_u64().unwrap() < 1800);
+    for name in ["metrics.jsonl", "model.safetensors", "best.safetensors", "checkpoint.safetensors", "curves.svg"] {
+        let same = fs::read(whole.join(name)).unwrap() == fs::read(run.join(name)).unwrap();
+        // The title of the curves has the number of the run.
+        assert!(same || name == "curves.svg", "{name} is not what it would have been");
+    }
+    // More epochs than it was begun with.
+    let longer = json(&chainrule(at, &["train", "--resume", "runs/digits-2", "--epochs", "41", "--json"]));
+    assert_eq!((&longer["steps"], &longer["steps_now"]), (&1845.into(), &45.into()));
+}
+
+#[test]
+fn what_cannot_be_resumed_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fails(at, &["train", "--resume"], 2, &["no \"digits\" run in runs"]);
+    fails(at, &["train", "--resume", "nowhere"], 2, &["nowhere"]);
+    json(&chainrule(at, &["train", "--epochs", "1", "--hidden", "8", "--json"]));
+    let run = at.join("runs/digits-1");
+    let resume = ["train", "--resume", "runs/digits-1", "--epochs", "2"];
+    fails(at, &[&resume[..], &["--lr", "0.1"]].concat(), 2, &["digits-1", "lr is 0.1 and was 0.001"]);
+    fails(at, &[&resume[..], &["--save-every", "0"]].concat(), 2, &["--save-every", "30s"]);
+    let checkpoint = run.join("checkpoint.safetensors");
+    let good = fs::read(&checkpoint).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&checkpoint, bad).unwrap();
+    fails(at, &resume, 2, &["checkpoint.safetensors", "it is damaged"]);
+    fs::write(&checkpoint, &good[..200]).unwrap();
+    fails(at, &resume, 2, &["checkpoint.safetensors", "not a usable safetensors file"]);
+    fs::copy(run.join("model.safetensors"), &checkpoint).unwrap();
+    fails(at, &resume, 2, &["checkpoint.safetensors", "was it a model?"]);
+    fs::remove_file(&checkpoint).unwrap();
+    fails(at, &resume, 2, &["checkpoint.safetensors", "train anew"]);
+    fs::write(&checkpoint, &good).unwrap();
+    fs::write(run.join("metrics.jsonl"), "").unwrap();
+    fails(at, &resume, 1, &["metrics.jsonl", "it has 0 bytes"]);
+    fs::write(run.join("config.json"), fs::read_to_string(run.join("config.json")).unwrap().replace("32", "0"))
+        .unwrap();
+    fails(at, &resume, 2, &["config.json", "\"batch\""]);
 }
 
 #[test]

@@ -12,7 +12,20 @@ use chainrule::tree;
 use chainrule_nn::layer::{Linear, Mlp};
 use serde::Serialize;
 
-use crate::trainer::Moment;
+/// One step of a training, with all that is needed to look at it again.
+#[derive(Debug, Clone)]
+pub struct Moment<M> {
+    /// Which step, from 1.
+    pub step: u64,
+    /// The model before it.
+    pub before: M,
+    /// The model after it.
+    pub after: M,
+    /// The batch.
+    pub inputs: Tensor,
+    /// Its classes.
+    pub labels: Tensor,
+}
 
 /// All four steps.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,7 +1,9 @@
 //! Training and everything around it that is not the model: data, the loop, the folder of a run, metrics and plots.
 //!
-//! - [`task`] says what is trained and measured; [`trainer`] is the loop; [`backprop`] shows what back-propagation did in one of its steps.
-//! - [`log`] keeps a training in its run folder, [`progress`] shows it, [`interrupt`] ends it on Ctrl-C.
+//! - [`task`] says what is trained and measured; [`trainer`] is the loop; [`backprop`] shows what back-propagation did
+//!   in one of its steps.
+//! - [`training`] runs a training in its folder: [`log`] and [`tensorboard`] write it down, [`checkpoint`] keeps what it
+//!   goes on from, [`progress`] shows it, [`interrupt`] ends it on Ctrl-C.
 //! - [`data`] is all about data sets: what one is, those carried inside, readers, transforms, the loader.
 //! - [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
@@ -13,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backprop;
+pub mod checkpoint;
 pub mod curves;
 pub mod data;
 pub mod interrupt;
@@ -23,6 +26,8 @@ pub mod picture;
 pub mod progress;
 pub mod run;
 pub mod task;
+pub mod tensorboard;
 pub mod trainer;
+pub mod training;
 
 pub use data::{digits, idx};

@@ -264,13 +264,20 @@ impl RunFolder {
 
     /// Opens the metrics for appending. A last line without an end, left by a kill, is cut off.
     pub fn metrics(&self) -> Result<MetricsWriter, RunError> {
-        let path = self.path.join(METRICS);
-        let failed = io_error("open", &path);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(&failed)?;
-        let length = whole_lines(&mut file).map_err(&failed)?;
-        file.set_len(length).and_then(|()| file.seek(SeekFrom::Start(length))).map_err(&failed)?;
-        Ok(MetricsWriter { path: path.clone(), file, length })
+        let mut file = Growing::open(self.path.join(METRICS))?;
+        let length = whole_lines(&mut file.file).map_err(io_error("read", &file.path))?;
+        file.cut(length)?;
+        Ok(MetricsWriter(file))
+    }
+
+    /// Opens the metrics as they were when they had so many bytes; what came after is cut off.
+    ///
+    /// # Errors
+    /// If they are shorter than that.
+    pub fn metrics_until(&self, length: u64) -> Result<MetricsWriter, RunError> {
+        let mut file = Growing::open(self.path.join(METRICS))?;
+        file.cut(length)?;
+        Ok(MetricsWriter(file))
     }
 
     /// Reads all metrics lines. A last line without an end is passed over, as it may still be being written.
@@ -302,26 +309,74 @@ impl RunFolder {
 
 /// Appends metrics, one JSON line a record. Each line reaches the system before `append` returns, so a kill loses none.
 #[derive(Debug)]
-pub struct MetricsWriter {
-    path: PathBuf,
-    file: File,
-    length: u64,
-}
+pub struct MetricsWriter(Growing);
 
 impl MetricsWriter {
     /// Appends one record. After an error the file is as before it. For fields that may become NaN, see
     /// [`crate::metrics::nan_as_null`].
     pub fn append(&mut self, record: &impl Serialize) -> Result<(), RunError> {
         let mut line =
-            serde_json::to_vec(record).map_err(|source| RunError::Encode { path: self.path.clone(), source })?;
+            serde_json::to_vec(record).map_err(|source| RunError::Encode { path: self.0.path.clone(), source })?;
         line.push(b'\n');
-        if let Err(error) = self.file.write_all(&line) {
+        self.0.append(&line)
+    }
+
+    /// Makes what was appended durable, and says how long the file is.
+    pub fn sync(&self) -> Result<u64, RunError> {
+        self.0.sync()
+    }
+}
+
+/// A file that only grows, and can be cut back to what it was.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Growing {
+    /// Opens it, or makes it, to go on at its end.
+    pub(crate) fn open(path: PathBuf) -> Result<Growing, RunError> {
+        let failed = io_error("open", &path);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(&failed)?;
+        let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        Ok(Growing { path, file, length })
+    }
+
+    /// How long it is.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Cuts off what lies behind so many bytes.
+    pub(crate) fn cut(&mut self, length: u64) -> Result<(), RunError> {
+        if length > self.length {
+            let problem = format!("it has {} bytes, and the checkpoint was written when it had {length}", self.length);
+            return Err(io_error("go on with", &self.path)(io::Error::new(ErrorKind::InvalidData, problem)));
+        }
+        let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
+        cut.map_err(io_error("cut", &self.path))?;
+        self.length = length;
+        Ok(())
+    }
+
+    /// Appends all of it or, after an error, nothing.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        if let Err(error) = self.file.write_all(bytes) {
             let back = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
             drop(back);
             return Err(io_error("append to", &self.path)(error));
         }
-        self.length += line.len() as u64;
+        self.length += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Makes it durable, and says how long it is.
+    pub(crate) fn sync(&self) -> Result<u64, RunError> {
+        self.file.sync_data().map_err(io_error("sync", &self.path))?;
+        Ok(self.length)
     }
 }
 

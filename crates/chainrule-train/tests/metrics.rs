@@ -80,7 +80,7 @@ fn each_is_what_its_formula_says() {
         let mut sum = Totals::default();
         for part in [0..cut, cut..output.shape()[0] as i64] {
             let (output, target) = (output.at(part.clone()), target.at(part));
-            sum.add(&Measures::new().with(metric.measure(&output, &target, ignore)));
+            sum.add(numbers(metric, &output, &target, ignore));
         }
         let parts = sum.numbers().get(name).unwrap();
         if (whole - expected).abs() > 1e-6 || (parts - expected).abs() > 1e-6 {
@@ -138,6 +138,6 @@ fn what_is_not_finite_is_named_and_null_in_json() {
         Measures::new().mean("loss", &Tensor::from(loss), count).last("rate", &Tensor::from(rate))
     };
     totals = batch(1.0, 0.1, 3).totals();
-    totals.add(&batch(5.0, 0.2, 1));
+    totals.add(batch(5.0, 0.2, 1).totals());
     assert_eq!(totals.numbers().0, [("loss".to_string(), 2.0), ("rate".to_string(), 0.2)]);
 }

@@ -236,6 +236,10 @@ impl<M: Tree, R: Rule + Clone> Optimizer<M> for Descent<M, R> {
         (tree::rebuild(model, &weights), Descent { step, carried, moments, ..self.like(self.rule.clone()) })
     }
 
+    fn learning_rate(&self) -> Option<Tensor> {
+        Some(self.rate())
+    }
+
     fn observe(&self, figure: &Tensor) -> Descent<M, R> {
         let mut next = tree::map(self, Tensor::clone);
         next.plateau = self.plateau.as_ref().map(|plateau| plateau.observe(figure));

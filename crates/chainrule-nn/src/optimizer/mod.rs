@@ -27,6 +27,11 @@ pub trait Optimizer<M: Tree>: Tree {
     #[track_caller]
     fn update(&self, model: &M, gradients: &M) -> (M, Self);
 
+    /// The rate of the next step, f64 of shape [], for those that have one.
+    fn learning_rate(&self) -> Option<Tensor> {
+        None
+    }
+
     /// The optimizer after a look at a figure of the validation, for those that reduce their rate on a plateau.
     fn observe(&self, _figure: &Tensor) -> Self {
         tree::map(self, Tensor::clone)

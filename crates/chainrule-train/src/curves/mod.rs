@@ -11,6 +11,9 @@ mod svg;
 
 use thiserror::Error;
 
+use crate::task::{GRADIENT_NORM, Metric};
+use crate::trainer::Record;
+
 /// A chart that cannot be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CurvesError {
@@ -102,47 +105,93 @@ impl Chart {
     }
 }
 
-/// What a training run usually shows; [`TrainingCurves::chart`] makes the panels.
+/// One figure of a training over its steps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Figure {
+    /// As in `accuracy`.
+    pub name: String,
+    /// Step and value, usually each step.
+    pub train: Vec<(f64, f64)>,
+    /// Step and value on data that are not trained on.
+    pub held_out: Vec<(f64, f64)>,
+}
+
+/// What a training shows, fed with its records; [`TrainingCurves::chart`] makes the panels.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrainingCurves {
     /// Stands above all.
     pub title: String,
-    /// Step and loss, usually each step.
-    pub train_loss: Vec<(f64, f64)>,
-    /// Step and loss on the test part.
-    pub test_loss: Vec<(f64, f64)>,
-    /// Step and accuracy, 0 to 1.
-    pub train_accuracy: Vec<(f64, f64)>,
-    /// Step and accuracy on the test part, 0 to 1.
-    pub test_accuracy: Vec<(f64, f64)>,
+    /// What the data that are not trained on are called; `validation` if nothing is said.
+    pub held_out: String,
+    /// Each figure, in the order in which they came first.
+    pub figures: Vec<Figure>,
     /// Per layer its name, and step and norm of its gradient.
     pub gradient_norms: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 impl TrainingCurves {
-    /// A panel for loss, accuracy and gradient norms each, as far as there are any.
+    /// Takes in a record.
+    pub fn take(&mut self, record: &Record) {
+        match record {
+            Record::Step(step) => {
+                let at = step.step as f64;
+                step.numbers.iter().for_each(|(name, value)| self.figure(name).train.push((at, value)));
+                for (layer, norm) in step.layers.iter() {
+                    let place = self.gradient_norms.iter().position(|known| known.0 == layer);
+                    let place = place.unwrap_or_else(|| {
+                        self.gradient_norms.push((layer.into(), Vec::new()));
+                        self.gradient_norms.len() - 1
+                    });
+                    self.gradient_norms[place].1.push((at, norm));
+                }
+            }
+            Record::Evaluation(evaluation) => {
+                let at = evaluation.step as f64;
+                evaluation.validation.iter().for_each(|(name, value)| self.figure(name).held_out.push((at, value)));
+            }
+        }
+    }
+
+    fn figure(&mut self, name: &str) -> &mut Figure {
+        let place = self.figures.iter().position(|figure| figure.name == name).unwrap_or_else(|| {
+            self.figures.push(Figure { name: name.into(), ..Figure::default() });
+            self.figures.len() - 1
+        });
+        &mut self.figures[place]
+    }
+
+    /// A panel for each figure, and one for the norms of gradients. A learning rate is shown if it changes.
     pub fn chart(&self) -> Chart {
         let mut panels = Vec::new();
         let mut panel = |title: &str, scale, series: Vec<Series>| {
             let series: Vec<Series> = series.into_iter().filter(|series| !series.points.is_empty()).collect();
             if !series.is_empty() {
-                panels.push(Panel { title: title.into(), scale, series });
+                panels.push(Panel { title: title.replace('_', " "), scale, series });
             }
         };
-        let both = |train: &[(f64, f64)], test: &[(f64, f64)]| {
-            let mut series = with_mean("train", train);
-            series.push(Series::new("test", test));
-            series
-        };
-        panel("loss", Scale::Auto, both(&self.train_loss, &self.test_loss));
-        panel("accuracy", Scale::Percent, both(&self.train_accuracy, &self.test_accuracy));
+        let held_out = if self.held_out.is_empty() { "validation" } else { &self.held_out };
+        let plain = |figure: &&Figure| ![RATE, GRADIENT_NORM].contains(&figure.name.as_str());
+        for figure in self.figures.iter().filter(plain) {
+            let share = figure.name.parse::<Metric>().is_ok_and(Metric::is_share);
+            let mut series = with_mean("train", &figure.train);
+            series.push(Series::new(held_out, figure.held_out.as_slice()));
+            panel(&figure.name, if share { Scale::Percent } else { Scale::Auto }, series);
+        }
+        let of = |name: &str| self.figures.iter().find(|figure| figure.name == name);
+        if let Some(rate) = of(RATE).filter(|rate| rate.train.iter().any(|point| point.1 != rate.train[0].1)) {
+            panel("learning rate", Scale::Linear, vec![Series::new("rate", rate.train.as_slice())]);
+        }
+        let layers = self.gradient_norms.iter().map(|(name, points)| (name.as_str(), points));
+        let whole = of(GRADIENT_NORM).filter(|_| self.gradient_norms.is_empty()).map(|all| ("all", &all.train));
         // Pale lines of many layers would cover each other's means.
-        let norms = self.gradient_norms.iter().flat_map(|(name, points)| with_mean(name, points));
-        let norms = norms.filter(|series| series.weight == Weight::Full);
-        panel("gradient norm", Scale::Log, norms.collect());
+        let norms = layers.chain(whole).flat_map(|(name, points)| with_mean(name, points));
+        panel("gradient norm", Scale::Log, norms.filter(|series| series.weight == Weight::Full).collect());
         Chart { title: self.title.clone(), x_label: "step".into(), panels }
     }
 }
+
+/// The name of the learning rate among the numbers of a step.
+const RATE: &str = "rate";
 
 /// From this many points on, a curve is noise to the eye, and its mean is drawn over it.
 const NOISY: usize = 200;
@@ -183,16 +232,19 @@ mod tests {
             (state >> 40) as f64 / (1u64 << 24) as f64 - 0.5
         };
         let fall = |step: f64| 2.3 * (-step / 400.0).exp() + 0.9 / (1.0 + step / 60.0) + 0.012;
-        let mut curves = TrainingCurves { title: "digits, 64–128–10, Adam 1e-3".into(), ..Default::default() };
+        let (mut loss, mut accuracy) = (Figure::default(), Figure::default());
+        (loss.name, accuracy.name) = ("loss".into(), "accuracy".into());
         for step in 0..3000 {
             let x = step as f64;
-            curves.train_loss.push((x, fall(x) * (noise() * 0.9).exp()));
+            loss.train.push((x, fall(x) * (noise() * 0.9).exp()));
             if step % 100 == 0 {
-                curves.test_loss.push((x, fall(x) * 1.1 + 0.03));
-                curves.train_accuracy.push((x, (1.0 - fall(x) / 3.6).min(1.0)));
-                curves.test_accuracy.push((x, (1.0 - fall(x) / 3.3 - 0.012).max(0.1)));
+                loss.held_out.push((x, fall(x) * 1.1 + 0.03));
+                accuracy.train.push((x, (1.0 - fall(x) / 3.6).min(1.0)));
+                accuracy.held_out.push((x, (1.0 - fall(x) / 3.3 - 0.012).max(0.1)));
             }
         }
+        let title = "digits, 64–128–10, Adam 1e-3".into();
+        let mut curves = TrainingCurves { title, figures: vec![loss, accuracy], ..Default::default() };
         for layer in 0..24 {
             let norm = |step: i32| {
                 fall(step as f64) * 0.8f64.powi(24 - layer) * (0.3 * ((step / 7 + layer) as f64).sin()).exp()
@@ -220,7 +272,7 @@ mod tests {
             std::fs::write(format!("{out}.png"), png).unwrap();
             let mut two = example();
             two.gradient_norms.clear();
-            two.train_loss[2400..].iter_mut().for_each(|point| point.1 = f64::NAN);
+            two.figures[0].train[2400..].iter_mut().for_each(|point| point.1 = f64::NAN);
             std::fs::write(format!("{out}-two.png"), two.chart().png().unwrap()).unwrap();
         }
     }
@@ -261,7 +313,8 @@ mod tests {
     #[test]
     fn many_points_make_a_small_file() {
         let points: Vec<_> = (0..200_000).map(|at| (at as f64, (at as f64 * 0.37).sin())).collect();
-        let curves = TrainingCurves { train_loss: points, ..Default::default() };
+        let loss = Figure { name: "loss".into(), train: points, held_out: vec![] };
+        let curves = TrainingCurves { figures: vec![loss], ..Default::default() };
         assert!(curves.chart().svg().len() < 200_000);
     }
 

@@ -126,9 +126,11 @@ impl Measures {
 
     /// The numbers on the host.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        totals.add(self);
-        totals
+        let total = |measure: &Measure| {
+            let Measure { name, rule, sum, weight } = measure;
+            Total { name: name.clone(), rule: *rule, sum: host(sum), weight: host(weight)[0] }
+        };
+        Totals(self.list.iter().map(total).collect())
     }
 
     /// The norm of each layer's gradient.
@@ -171,22 +173,18 @@ pub struct Total {
 pub struct Totals(pub Vec<Total>);
 
 impl Totals {
-    /// Adds a batch. What [`Rule::Last`] says is replaced.
+    /// Adds those of another batch. What [`Rule::Last`] says is replaced.
     ///
     /// # Panics
     /// If it measures something else than the batches before.
     #[track_caller]
-    pub fn add(&mut self, batch: &Measures) {
-        let new = batch.list.iter().map(|measure| {
-            let Measure { name, rule, sum, weight } = measure;
-            Total { name: name.clone(), rule: *rule, sum: host(sum), weight: host(weight)[0] }
-        });
-        if self.0.is_empty() {
-            self.0 = new.collect();
+    pub fn add(&mut self, batch: Totals) {
+        if self.is_empty() {
+            *self = batch;
             return;
         }
-        assert_eq!(self.0.len(), batch.list.len(), "measures: this batch has another number of them than those before");
-        for (total, new) in self.0.iter_mut().zip(new) {
+        assert_eq!(self.0.len(), batch.0.len(), "measures: this batch has another number of them than those before");
+        for (total, new) in self.0.iter_mut().zip(batch.0) {
             let same = total.name == new.name && total.sum.len() == new.sum.len();
             assert!(same, "measures: {} where the batches before had {}", new.name, total.name);
             if total.rule == Rule::Last {
@@ -211,6 +209,12 @@ impl Totals {
     /// What all of them come to. A ratio of nothing is NaN; matrices are left out.
     pub fn numbers(&self) -> Numbers {
         Numbers(self.0.iter().filter_map(|total| Some((total.name.clone(), total.number()?))).collect())
+    }
+
+    /// [`Totals::numbers`] without those that only the last batch showed.
+    pub fn figures(&self) -> Numbers {
+        let added = self.0.iter().filter(|total| total.rule != Rule::Last);
+        Numbers(added.filter_map(|total| Some((total.name.clone(), total.number()?))).collect())
     }
 
     /// The first sum that is not a finite number any more, and what it is.

@@ -116,6 +116,11 @@ impl Metric {
         !matches!(self, Perplexity | BitsPerCharacter | MeanAbsoluteError | MeanSquaredError | RootMeanSquaredError)
     }
 
+    /// Whether it is a share, from 0 to 1, that people read in percent.
+    pub fn is_share(self) -> bool {
+        matches!(self, Metric::Accuracy | Metric::Top(_) | Metric::Exact)
+    }
+
     /// Counts it. Targets of the class `ignore` do not count.
     ///
     /// # Panics

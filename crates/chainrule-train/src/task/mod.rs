@@ -8,6 +8,7 @@ mod measures;
 mod metric;
 mod supervised;
 
+pub(crate) use measures::GRADIENT_NORM;
 pub use measures::{Measure, Measures, Numbers, Rule, Total, Totals};
 pub use metric::{Metric, MetricError};
 pub use supervised::{Fit, Objective, Supervised};
@@ -63,6 +64,11 @@ pub trait Task {
 
     /// How the state does on a batch, without training.
     fn evaluate(&self, state: &Self::State, batch: &Batch) -> Measures;
+
+    /// The state after a look at the figure that is watched: for a learning rate that falls on a plateau.
+    fn observe(&self, state: Self::State, _figure: f64) -> Self::State {
+        state
+    }
 
     /// What is kept of the state when it has been trained, by name: the model. All parameters, unless a task says
     /// otherwise.

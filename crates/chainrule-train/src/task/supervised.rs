@@ -136,6 +136,10 @@ impl<M: Tree + Clone, O: Optimizer<M> + Clone> Task for Supervised<M, O> {
         let loss = |model: &mut M| self.objective.loss(model, batch, &mut Context::training(key.clone()));
         let (_, measures, model, gradients) = value_and_grad_with_state(loss, &state.model);
         let measures = measures.gradient(&gradients);
+        let measures = match state.optimizer.learning_rate() {
+            Some(rate) => measures.last("rate", &rate),
+            None => measures,
+        };
         let gradients = match self.clip {
             Some(max) => clip_norm(&gradients, max).0,
             None => gradients,
@@ -146,6 +150,11 @@ impl<M: Tree + Clone, O: Optimizer<M> + Clone> Task for Supervised<M, O> {
 
     fn evaluate(&self, state: &Fit<M, O>, batch: &Batch) -> Measures {
         self.objective.evaluate(&state.model, batch)
+    }
+
+    fn observe(&self, state: Fit<M, O>, figure: f64) -> Fit<M, O> {
+        let optimizer = state.optimizer.observe(&Tensor::from(figure));
+        Fit { optimizer: tree::map(&optimizer, Tensor::eval), ..state }
     }
 
     fn model(&self, state: &Fit<M, O>) -> BTreeMap<String, Tensor> {

@@ -6,7 +6,10 @@
 
 mod safetensors;
 
-pub use self::safetensors::{TensorFileError, load, load_tensors, save, save_tensors};
+pub use self::safetensors::{
+    Metadata, TensorFileError, load, load_tensors, load_tensors_with, save, save_tensors, save_tensors_with,
+    take_leaves,
+};
 pub use chainrule_macros::Tree;
 
 use crate::tensor::Tensor;

@@ -5,7 +5,6 @@ use crate::tensor::{DType, Storage, Tensor, Type};
 use chainrule_kernels::buffer::Buffer;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Why a file of tensors could not be read or written.
@@ -57,11 +56,37 @@ pub fn save<T: Tree>(tree: &T, path: impl AsRef<Path>) -> Result<(), TensorFileE
     save_tensors(&leaves, path)
 }
 
+/// Texts by name that stand in the header of a file of tensors, beside the tensors' names.
+pub type Metadata = BTreeMap<String, String>;
+
 /// Writes named tensors; see [`save`].
 ///
 /// # Errors
 /// As [`save`].
 pub fn save_tensors(tensors: &BTreeMap<String, Tensor>, path: impl AsRef<Path>) -> Result<(), TensorFileError> {
+    save_tensors_with(tensors, &Metadata::new(), path)
+}
+
+/// Writes named tensors and texts about them; see [`save`].
+///
+/// # Errors
+/// As [`save`].
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule::tree::{Metadata, load_tensors_with, save_tensors_with};
+/// let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("some.safetensors");
+/// let about = Metadata::from([("made by".into(), "hand".into())]);
+/// save_tensors_with(&[("x".into(), Tensor::from(1.0))].into(), &about, &path).unwrap();
+/// let (tensors, back) = load_tensors_with(&path).unwrap();
+/// assert_eq!((tensors["x"].item::<f64>(), back), (1.0, about));
+/// ```
+pub fn save_tensors_with(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &Metadata,
+    path: impl AsRef<Path>,
+) -> Result<(), TensorFileError> {
     let path = path.as_ref();
     let evaluated: Vec<(&String, Tensor)> = tensors.iter().map(|(name, tensor)| (name, tensor.eval())).collect();
     let views = evaluated.iter().map(|(name, tensor)| {
@@ -69,17 +94,22 @@ pub fn save_tensors(tensors: &BTreeMap<String, Tensor>, path: impl AsRef<Path>) 
         let view = TensorView::new(file_dtype(tensor.dtype()), tensor.shape().to_vec(), storage.bytes());
         (name.as_str(), view.expect("shape and bytes agree"))
     });
-    let bytes = safetensors::serialize(views.collect::<Vec<_>>(), None::<HashMap<String, String>>)
-        .map_err(|error| TensorFileError::Format(path.into(), error.to_string()))?;
-    write_whole(path, &bytes).map_err(|error| TensorFileError::Io(path.into(), error))
+    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let metadata = (!metadata.is_empty()).then_some(metadata);
+    write_whole(path, |partial| safetensors::serialize_to_file(views.collect::<Vec<_>>(), metadata, partial))
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Lets a file be written beside its place, from tensors where they are, then syncs and renames it.
+fn write_whole(path: &Path, write: impl FnOnce(&Path) -> Result<(), SafeTensorError>) -> Result<(), TensorFileError> {
+    let io = |error| TensorFileError::Io(path.into(), error);
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    let partial = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    write(partial.path()).map_err(|error| match error {
+        SafeTensorError::IoError(error) => io(error),
+        other => TensorFileError::Format(path.into(), other.to_string()),
+    })?;
+    partial.as_file().sync_all().map_err(io)?;
+    partial.persist(path).map_err(|error| io(error.error))?;
     Ok(())
 }
 
@@ -88,10 +118,21 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// # Errors
 /// If the file cannot be read or is damaged; nothing is trusted before it is checked.
 pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>, TensorFileError> {
+    load_tensors_with(path).map(|loaded| loaded.0)
+}
+
+/// Reads all tensors of a file by name, and the texts about them.
+///
+/// # Errors
+/// As [`load_tensors`].
+pub fn load_tensors_with(path: impl AsRef<Path>) -> Result<(BTreeMap<String, Tensor>, Metadata), TensorFileError> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(|error| TensorFileError::Io(path.into(), error))?;
     let format = |why: String| TensorFileError::Format(path.into(), why);
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| format(explain(error, bytes.len())))?;
+    let cut_off = |error| format(explain(error, bytes.len()));
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(cut_off)?;
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let file = SafeTensors::deserialize(&bytes).map_err(cut_off)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {
         let dtype = own_dtype(view.dtype()).ok_or_else(|| format(format!("{name} has dtype {:?}", view.dtype())))?;
@@ -103,7 +144,7 @@ pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>, 
         buffer.bytes_mut().copy_from_slice(view.data());
         tensors.insert(name, Tensor::from_storage(Storage::new(buffer, ty)));
     }
-    Ok(tensors)
+    Ok((tensors, metadata))
 }
 
 /// Reads a tree: the template gives the form, and every leaf must be in the file under its path with its shape and
@@ -113,7 +154,15 @@ pub fn load_tensors(path: impl AsRef<Path>) -> Result<BTreeMap<String, Tensor>, 
 /// If the file is damaged, lacks a leaf, or holds other shapes, dtypes or names.
 pub fn load<T: Tree>(template: &T, path: impl AsRef<Path>) -> Result<T, TensorFileError> {
     let path = path.as_ref();
-    let mut tensors = load_tensors(path)?;
+    let tensors = load_tensors(path)?;
+    take_leaves(template, tensors).map_err(|problem| TensorFileError::Mismatch(path.into(), problem))
+}
+
+/// A tree of this form from named tensors, which must be its leaves and no others.
+///
+/// # Errors
+/// If one is missing, too many, or of another shape or dtype; the text names the first five of them.
+pub fn take_leaves<T: Tree>(template: &T, mut tensors: BTreeMap<String, Tensor>) -> Result<T, String> {
     let mut problems: Vec<String> = Vec::new();
     let tree = map_named(template, |name, _, leaf| match tensors.remove(name) {
         Some(tensor) if tensor.ty() == leaf.ty() => tensor,
@@ -129,8 +178,8 @@ pub fn load<T: Tree>(template: &T, path: impl AsRef<Path>) -> Result<T, TensorFi
     problems.extend(tensors.keys().map(|name| format!("{name} is in the file and not in the model")));
     match problems.len() {
         0 => Ok(tree),
-        1..=5 => Err(TensorFileError::Mismatch(path.into(), problems.join("; "))),
-        n => Err(TensorFileError::Mismatch(path.into(), format!("{}; and {} more", problems[..5].join("; "), n - 5))),
+        1..=5 => Err(problems.join("; ")),
+        n => Err(format!("{}; and {} more", problems[..5].join("; "), n - 5)),
     }
 }
 
