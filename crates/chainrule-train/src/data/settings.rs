@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Set;
-use super::{DataError, Dataset, ExampleType, Subset, Tokenizer, Tokens};
+use super::{DataError, Dataset, ExampleType, Subset, Tokenizer, Tokens, Transform, Transformed};
 
 /// The folder of sets unless something else is said.
 pub const FOLDER: &str = "data";
@@ -34,7 +34,7 @@ pub const FOLDER_VARIABLE: &str = "CHAINRULE_DATA";
 /// assert_eq!((splits.train.len(), splits.test.unwrap().len()), (1150, 359));
 /// assert_eq!(splits.validation.unwrap().len(), 288);
 /// let wrong = DataSettings { context: Some(64), ..DataSettings::of(Set::Digits) };
-/// assert_eq!(wrong.open().unwrap_err().to_string(), "the set digits has no option context; it has: validation, seed");
+/// assert_eq!(wrong.open().unwrap_err().to_string(), "the set digits has no option context; it has: validation, seed, transforms");
 /// # Ok::<(), chainrule_train::data::DataError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,18 @@ pub struct DataSettings {
     /// Of a text: tokens in a window; 64 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<usize>,
+    /// Of what is made: the length of a sequence; 100 to add and 10 to sort unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+    /// Of sequences to sort: different tokens, with the 0 that begins; 20 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+    /// Of what is made: examples an epoch; 10,000 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
+    /// What is done to the examples, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Transform>,
 }
 
 /// What settings open to.
@@ -96,7 +108,18 @@ impl Splits {
 impl DataSettings {
     /// A set with nothing else said.
     pub fn of(set: Set) -> DataSettings {
-        DataSettings { set, path: None, validation: None, seed: None, tokens: None, context: None }
+        DataSettings {
+            set,
+            path: None,
+            validation: None,
+            seed: None,
+            tokens: None,
+            context: None,
+            length: None,
+            vocabulary: None,
+            examples: None,
+            transforms: Vec::new(),
+        }
     }
 
     /// Opens the set; [`DataSettings::open_in`] with no folder given.
@@ -120,6 +143,17 @@ impl DataSettings {
             splits.train = Arc::new(train);
             splits.validation = Some(Arc::new(validation));
         }
+        for (place, transform) in self.transforms.iter().enumerate() {
+            let transform = transform.clone().fitted(splits.train.as_ref())?;
+            let apply = |set: Arc<dyn Dataset>| -> Result<Arc<dyn Dataset>, DataError> {
+                Ok(Arc::new(Transformed::new(set, transform.clone(), place)?))
+            };
+            splits.train = apply(splits.train)?;
+            if !transform.only_training() {
+                splits.validation = splits.validation.map(apply).transpose()?;
+                splits.test = splits.test.map(apply).transpose()?;
+            }
+        }
         Ok(splits)
     }
 
@@ -130,7 +164,7 @@ impl DataSettings {
     pub fn example_in(&self, folder: Option<&Path>) -> Result<ExampleType, DataError> {
         self.check()?;
         match self.set.example(self) {
-            Some(example) => Ok(example),
+            Some(example) => self.transforms.iter().try_fold(example, |example, transform| transform.example(example)),
             None => Ok(self.open_in(folder)?.train.example()),
         }
     }
