@@ -303,7 +303,7 @@ impl Gpt2 {
             (sampling.draw(&last, &key.fold(&cache.length)), cache)
         });
         let mut cache = self.cache(1, prompt.len() + count);
-        let mut tokens = Tensor::from_vec(prompt.to_vec(), [1, prompt.len()]);
+        let mut tokens = Tensor::from_vec(prompt, [1, prompt.len()]);
         let mut generated = Vec::with_capacity(count);
         while generated.len() < count {
             let arguments = (self.clone(), tokens, cache, key.clone());
