@@ -64,3 +64,10 @@ pub mod prelude {
     pub use crate::precision::{LossScale, Precision};
     pub use crate::schedule::{Plateau, PlateauSettings, Schedule, ScheduleSettings};
 }
+
+/// The code blocks of the documentation, run as tests.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../docs/interchange.md")]
+    mod interchange {}
+}

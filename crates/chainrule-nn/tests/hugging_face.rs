@@ -210,7 +210,7 @@ fn half_precision_pieces_and_older_names_are_read() {
     write("config.json", std::fs::read_to_string(folder("gpt2").join("config.json")).expect("config"));
     let model = Gpt2::load(place.path()).expect("model");
     let want = whole["transformer.h.1.mlp.c_fc.weight"].t().cast(DType::BF16).cast(DType::F32);
-    assert_eq!(model.blocks[1].linear1.weight.to_vec::<f32>(), want.to_vec::<f32>());
+    assert_eq!(model.blocks[1].feed_forward.up.weight.to_vec::<f32>(), want.to_vec::<f32>());
 
     let error = || Gpt2::load(place.path()).unwrap_err().to_string();
     map.insert("wte.weight".into(), "../../secret.safetensors".into());
@@ -255,7 +255,7 @@ fn what_does_not_fit_is_named() {
         from_pytorch(&model, tensors, &rules).unwrap_err().to_string()
     };
     let key = "transformer.h.0.attn.c_attn.weight";
-    let ours = "blocks.0.self_attn.query.weight + blocks.0.self_attn.key.weight + blocks.0.self_attn.value.weight";
+    let ours = "blocks.0.attention.query.weight + blocks.0.attention.key.weight + blocks.0.attention.value.weight";
     assert_eq!(with(&|t| drop(t.remove(key))), format!("{ours} needs {key}, which is not in the file"));
     let turned = with(&|t| drop(t.insert(key.into(), t[key].t())));
     assert_eq!(turned, format!("{ours} needs {key} as [32, 96], and the file has it as [96, 32]"));

@@ -142,6 +142,7 @@ impl Rule {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
+    parts: Vec<(Pattern, Pattern, Pattern)>,
     renames: Vec<(Pattern, Pattern)>,
     rules: Vec<Rule>,
     spellings: Vec<(Pattern, Pattern)>,
@@ -158,6 +159,14 @@ impl Rules {
     /// Another rule, after all others.
     pub fn with(mut self, rule: Rule) -> Rules {
         self.rules.push(rule);
+        self
+    }
+
+    /// What lies in a part of a layer has another name in the layer's own state dict, where the tree has that leaf
+    /// beside it. Asked before all others.
+    pub(super) fn part(mut self, ours: &str, theirs: &str, beside: &str) -> Rules {
+        let (from, to) = pair(ours, theirs);
+        self.parts.push((from, to, Pattern::new(beside)));
         self
     }
 
@@ -209,7 +218,17 @@ impl Rules {
 
     /// Which leaves make which tensor. Leaves are given by path and shape.
     pub(super) fn places(&self, leaves: &[(String, &[usize])]) -> Vec<Place> {
-        let renamed = leaves.iter().map(|(path, _)| first(&self.renames, path).unwrap_or_else(|| path.clone()));
+        let paths: BTreeSet<&str> = leaves.iter().map(|leaf| leaf.0.as_str()).collect();
+        let in_layer = |path: &str| {
+            self.parts.iter().find_map(|(from, to, beside)| {
+                let captures = from.captures(path)?;
+                paths.contains(beside.fill(&captures).as_str()).then(|| to.fill(&captures))
+            })
+        };
+        let renamed = leaves.iter().map(|(path, _)| {
+            let path = in_layer(path).unwrap_or_else(|| path.clone());
+            first(&self.renames, &path).unwrap_or(path)
+        });
         let renamed: Vec<String> = renamed.collect();
         let tree = Tree {
             index: renamed.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect(),

@@ -45,6 +45,9 @@ pub struct Attention {
     /// Rotates queries and keys by their places.
     #[tree(skip)]
     pub rotary: Option<Rotary>,
+    /// The factor of the products, if not 1/√d.
+    #[tree(skip)]
+    pub scale: Option<f64>,
     /// Dropout of the probabilities, in training.
     #[tree(skip)]
     pub dropout: f64,
@@ -84,6 +87,7 @@ impl Attention {
             key_heads: heads,
             causal: false,
             rotary: None,
+            scale: None,
             dropout: 0.0,
         }
     }
@@ -115,6 +119,11 @@ impl Attention {
     /// With queries and keys rotated by their places.
     pub fn rotary(self, rotary: Rotary) -> Attention {
         Attention { rotary: Some(rotary), ..self }
+    }
+
+    /// With products multiplied by another factor than 1/√d.
+    pub fn scale(self, factor: f64) -> Attention {
+        Attention { scale: Some(factor), ..self }
     }
 
     /// With dropout of the probabilities, in training.
@@ -215,7 +224,7 @@ impl Attention {
         let memory = key.size(2);
         // The heads of a group are more rows of one product.
         let rows = |last: usize| [batch, self.key_heads, heads / self.key_heads * steps, last];
-        let scaled = query * (1.0 / (size as f64).sqrt());
+        let scaled = query * self.scale.unwrap_or(1.0 / (size as f64).sqrt());
         let mut scores = scaled.reshape(rows(size)).matmul(&key.t()).reshape([batch, heads, steps, memory]);
         for mask in masks.into_iter().flatten() {
             scores = masked(&scores, mask);

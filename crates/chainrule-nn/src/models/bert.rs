@@ -1,13 +1,13 @@
 //! BERT (J. Devlin et al. 2019): an encoder of texts, from and for Hugging Face's files, with the heads that a file
 //! has: a pooler, words behind masks, classes. No decoder, no relative positions.
 
-use super::block::{Block, Sizes, check_tokens, linear};
+use super::block::{BlockSettings, check_tokens, linear};
 use super::config::{self, ConfigError, Options};
 use super::{ModelError, folder_of};
 use crate::context::Context;
 use crate::init;
 use crate::interchange::{Rule, Rules, from_pytorch, load_checkpoint, save_pytorch};
-use crate::layer::{Activation, Dropout, Embedding, LayerNorm, Linear};
+use crate::layer::{Activation, Dropout, Embedding, EncoderBlock, LayerNorm, Linear};
 use chainrule::tensor::{DType, Key, Tensor};
 use chainrule::tree::Tree;
 use serde_json::{Value, json};
@@ -32,7 +32,6 @@ pub struct BertConfig {
     pub inner: usize,
     /// In a block's network and the head for words (`hidden_act`).
     pub activation: Activation,
-    activation_name: String,
     /// Of the normalisations (`layer_norm_eps`).
     pub epsilon: f64,
     /// Dropout of embedding and branches (`hidden_dropout_prob`).
@@ -63,7 +62,6 @@ impl BertConfig {
             heads: 12,
             inner: 3072,
             activation: Activation::Gelu,
-            activation_name: "gelu".into(),
             epsilon: 1e-12,
             dropout: 0.1,
             attention_dropout: 0.1,
@@ -89,7 +87,7 @@ impl BertConfig {
         let width = options.size("hidden_size", base.width)?;
         let heads = options.size("num_attention_heads", base.heads)?;
         options.divides("num_attention_heads", heads, width)?;
-        let (activation, activation_name) = options.activation("hidden_act", "gelu")?;
+        let activation = options.activation("hidden_act", "gelu")?;
         let vocabulary = options.size("vocab_size", base.vocabulary)?;
         Ok(BertConfig {
             vocabulary,
@@ -100,7 +98,6 @@ impl BertConfig {
             heads,
             inner: options.size("intermediate_size", base.inner)?,
             activation,
-            activation_name,
             epsilon: options.positive("layer_norm_eps", base.epsilon)?,
             dropout: options.probability("hidden_dropout_prob", base.dropout)?,
             attention_dropout: options.probability("attention_probs_dropout_prob", base.attention_dropout)?,
@@ -113,12 +110,12 @@ impl BertConfig {
     }
 
     /// The options as Hugging Face writes them.
-    fn options(&self, architecture: &str, classes: Option<usize>) -> Value {
+    fn options(&self, activation: &str, architecture: &str, classes: Option<usize>) -> Value {
         let mut options = json!({
             "architectures": [architecture], "model_type": "bert",
             "vocab_size": self.vocabulary, "max_position_embeddings": self.positions, "type_vocab_size": self.types,
             "hidden_size": self.width, "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
-            "intermediate_size": self.inner, "hidden_act": self.activation_name, "layer_norm_eps": self.epsilon,
+            "intermediate_size": self.inner, "hidden_act": activation, "layer_norm_eps": self.epsilon,
             "hidden_dropout_prob": self.dropout, "attention_probs_dropout_prob": self.attention_dropout,
             "classifier_dropout": self.classifier_dropout, "initializer_range": self.std,
             "pad_token_id": self.padding, "tie_word_embeddings": self.tied,
@@ -130,18 +127,17 @@ impl BertConfig {
         options
     }
 
-    fn block(&self) -> Sizes {
-        Sizes {
+    fn block(&self) -> BlockSettings {
+        BlockSettings {
             width: self.width,
             inner: self.inner,
             heads: self.heads,
             epsilon: self.epsilon,
             std: (self.std, self.std),
-            scale: ((self.width / self.heads) as f64).powf(-0.5),
+            scale: None,
             activation: self.activation,
             attention_dropout: self.attention_dropout,
             dropout: self.dropout,
-            norm_first: false,
         }
     }
 }
@@ -183,7 +179,7 @@ pub struct Bert {
     /// After the sum of the three.
     pub norm: LayerNorm,
     /// The blocks, first to last.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<EncoderBlock>,
     /// Maps the first place, for the whole text.
     pub pooler: Option<Linear>,
     /// The words behind masks.
@@ -218,9 +214,7 @@ impl Bert {
             positions: table(&positions, config.positions),
             types: table(&types, config.types),
             norm: LayerNorm::new(width).epsilon(config.epsilon),
-            blocks: (0..config.layers)
-                .map(|i| Block::new(&blocks.fold(&Tensor::from(i as i64)), &config.block()))
-                .collect(),
+            blocks: (0..config.layers).map(|i| config.block().build(&blocks.fold(&Tensor::from(i as i64)))).collect(),
             pooler: None,
             words: None,
             classifier: None,
@@ -279,7 +273,7 @@ impl Bert {
         let seen = mask.map(|mask| mask.unsqueeze(1).unsqueeze(1));
         let mut x = Dropout::new(self.config.dropout).forward(&self.norm.forward(&sum), context);
         for block in &self.blocks {
-            x = block.forward(&x, seen.as_ref(), None, context);
+            x = block.forward(&x, seen.as_ref(), context);
         }
         x
     }
@@ -327,14 +321,14 @@ impl Bert {
     pub fn rules(with_heads: bool) -> Rules {
         let prefix = if with_heads { "bert." } else { "" };
         let block = [
-            ("self_attn.query", "attention.self.query"),
-            ("self_attn.key", "attention.self.key"),
-            ("self_attn.value", "attention.self.value"),
-            ("self_attn.output", "attention.output.dense"),
-            ("norm1", "attention.output.LayerNorm"),
-            ("linear1", "intermediate.dense"),
-            ("linear2", "output.dense"),
-            ("norm2", "output.LayerNorm"),
+            ("attention.query", "attention.self.query"),
+            ("attention.key", "attention.self.key"),
+            ("attention.value", "attention.self.value"),
+            ("attention.output", "attention.output.dense"),
+            ("attention_norm", "attention.output.LayerNorm"),
+            ("feed_forward.up", "intermediate.dense"),
+            ("feed_forward.down", "output.dense"),
+            ("feed_forward_norm", "output.LayerNorm"),
         ];
         let block = block.into_iter().map(|(ours, theirs)| {
             Rule::same(&format!("blocks.*.{ours}.*"), &format!("{prefix}encoder.layer.*.{theirs}.*"))
@@ -395,9 +389,11 @@ impl Bert {
     /// Writes `config.json` and `model.safetensors` into a folder, which is made.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If they cannot be written, or the activation has no name there.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ModelError> {
         let folder = folder_of(folder.as_ref())?;
+        let file = folder.join("config.json");
+        let activation = config::activation_name(&file, "hidden_act", self.config.activation)?;
         let classes = self.classifier.as_ref().map(|classifier| classifier.weight.size(0));
         let architecture = match (&self.words, &self.classifier) {
             (Some(_), _) => "BertForMaskedLM",
@@ -406,6 +402,6 @@ impl Bert {
         };
         let rules = Bert::rules(self.words.is_some() || self.classifier.is_some());
         save_pytorch(self, folder.join("model.safetensors"), &rules)?;
-        Ok(config::write(&self.config.options(architecture, classes), &folder.join("config.json"))?)
+        Ok(config::write(&self.config.options(activation, architecture, classes), &file)?)
     }
 }

@@ -153,14 +153,11 @@ impl Options {
     }
 
     /// An activation by its name there.
-    pub(super) fn activation(&mut self, option: &str, default: &str) -> Result<(Activation, String), ConfigError> {
+    pub(super) fn activation(&mut self, option: &str, default: &str) -> Result<Activation, ConfigError> {
         let name: String = self.take(option, default.to_string())?;
         match ACTIVATIONS.iter().find(|row| row.0 == name) {
-            Some(row) => Ok((row.1, name)),
-            None => {
-                let known: Vec<&str> = ACTIVATIONS.iter().map(|row| row.0).collect();
-                Err(self.wrong(option, Value::from(name), format!("known are {}", known.join(", "))))
-            }
+            Some(row) => Ok(row.1),
+            None => Err(self.wrong(option, Value::from(name), known_activations())),
         }
     }
 
@@ -202,6 +199,20 @@ const ACTIVATIONS: &[(&str, Activation)] = &[
     ("swish", Activation::Silu),
     ("tanh", Activation::Tanh),
 ];
+
+fn known_activations() -> String {
+    let known: Vec<&str> = ACTIVATIONS.iter().map(|row| row.0).collect();
+    format!("known are {}", known.join(", "))
+}
+
+/// The name of an activation for an option of a file.
+pub(super) fn activation_name(path: &Path, option: &str, activation: Activation) -> Result<&'static str, ConfigError> {
+    let row = ACTIVATIONS.iter().find(|row| row.1 == activation);
+    row.map(|row| row.0).ok_or_else(|| {
+        let (path, option, value) = (path.into(), option.into(), format!("{activation:?}"));
+        ConfigError::Option { path, option, value, wanted: known_activations() }
+    })
+}
 
 /// Writes options as a file, which appears whole or not at all.
 pub(super) fn write(options: &Value, path: &Path) -> Result<(), ConfigError> {

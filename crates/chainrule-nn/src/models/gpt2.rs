@@ -1,13 +1,13 @@
 //! GPT-2 (A. Radford et al. 2019): a causal language model, from and for Hugging Face's files. No cross-attention.
 
-use super::block::{Block, KeyValues, Sizes, check_tokens};
+use super::block::{BlockSettings, check_tokens};
 use super::config::{self, ConfigError, Options};
 use super::generation::{GenerateError, Sampling};
 use super::{ModelError, folder_of};
 use crate::context::Context;
 use crate::init;
 use crate::interchange::{Rule, Rules, from_pytorch, load_checkpoint, save_pytorch};
-use crate::layer::{Activation, Dropout, Embedding, LayerNorm, Linear};
+use crate::layer::{Activation, Dropout, Embedding, EncoderBlock, KeyValueCache, LayerNorm, Linear};
 use chainrule::execute::compile;
 use chainrule::tensor::{DType, Key, Tensor};
 use chainrule::tree::Tree;
@@ -31,7 +31,6 @@ pub struct Gpt2Config {
     pub inner: usize,
     /// In a block's network (`activation_function`).
     pub activation: Activation,
-    activation_name: String,
     /// Of the normalisations (`layer_norm_epsilon`).
     pub epsilon: f64,
     /// Dropout of the embedding (`embd_pdrop`).
@@ -63,7 +62,6 @@ impl Gpt2Config {
             heads: 12,
             inner: 3072,
             activation: Activation::GeluTanh,
-            activation_name: "gelu_new".into(),
             epsilon: 1e-5,
             embedding_dropout: 0.1,
             attention_dropout: 0.1,
@@ -93,7 +91,7 @@ impl Gpt2Config {
         let width = options.size("n_embd", small.width)?;
         let heads = options.size("n_head", small.heads)?;
         options.divides("n_head", heads, width)?;
-        let (activation, activation_name) = options.activation("activation_function", "gelu_new")?;
+        let activation = options.activation("activation_function", "gelu_new")?;
         Ok(Gpt2Config {
             vocabulary: options.size("vocab_size", small.vocabulary)?,
             positions: options.size("n_positions", small.positions)?,
@@ -102,7 +100,6 @@ impl Gpt2Config {
             heads,
             inner: options.size("n_inner", 4 * width)?,
             activation,
-            activation_name,
             epsilon: options.positive("layer_norm_epsilon", small.epsilon)?,
             embedding_dropout: options.probability("embd_pdrop", small.embedding_dropout)?,
             attention_dropout: options.probability("attn_pdrop", small.attention_dropout)?,
@@ -115,33 +112,33 @@ impl Gpt2Config {
         })
     }
 
-    /// The options as Hugging Face writes them.
-    fn options(&self) -> Value {
+    /// The options as Hugging Face writes them, with the activation's name there.
+    fn options(&self, activation: &str) -> Value {
         json!({
             "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
             "vocab_size": self.vocabulary, "n_positions": self.positions, "n_embd": self.width,
             "n_layer": self.layers, "n_head": self.heads, "n_inner": self.inner,
-            "activation_function": self.activation_name, "layer_norm_epsilon": self.epsilon,
+            "activation_function": activation, "layer_norm_epsilon": self.epsilon,
             "embd_pdrop": self.embedding_dropout, "attn_pdrop": self.attention_dropout, "resid_pdrop": self.dropout,
             "initializer_range": self.std, "scale_attn_weights": self.scaled,
             "scale_attn_by_inverse_layer_idx": self.scaled_by_layer, "tie_word_embeddings": self.tied,
         })
     }
 
-    fn block(&self, layer: usize) -> Sizes {
+    fn block(&self, key: &Key, layer: usize) -> EncoderBlock {
         let scale = if self.scaled { ((self.width / self.heads) as f64).powf(-0.5) } else { 1.0 };
-        Sizes {
+        let settings = BlockSettings {
             width: self.width,
             inner: self.inner,
             heads: self.heads,
             epsilon: self.epsilon,
             std: (self.std, self.std / (2.0 * self.layers as f64).sqrt()),
-            scale: if self.scaled_by_layer { scale / (layer + 1) as f64 } else { scale },
+            scale: Some(if self.scaled_by_layer { scale / (layer + 1) as f64 } else { scale }),
             activation: self.activation,
             attention_dropout: self.attention_dropout,
             dropout: self.dropout,
-            norm_first: true,
-        }
+        };
+        settings.build(key).pre_norm().causal()
     }
 }
 
@@ -164,7 +161,7 @@ pub struct Gpt2 {
     /// `[positions, width]`.
     pub positions: Embedding,
     /// The blocks, first to last.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<EncoderBlock>,
     /// After the last block.
     pub norm: LayerNorm,
     /// `[vocabulary, width]`, if it is not the embedding.
@@ -172,16 +169,6 @@ pub struct Gpt2 {
     /// The form.
     #[tree(skip)]
     pub config: Gpt2Config,
-}
-
-/// What a [`Gpt2`] remembers of the places so far.
-#[derive(Tree, Clone, Debug)]
-pub struct Gpt2Cache {
-    /// One for each block.
-    pub blocks: Vec<KeyValues>,
-    /// Number of places so far.
-    #[tree(state)]
-    pub length: Tensor,
 }
 
 impl Gpt2 {
@@ -196,7 +183,7 @@ impl Gpt2 {
         let [tokens, positions, head, blocks] = key.split();
         let table = |key: &Key, rows| init::normal(key, [rows, width], config.std, DType::F32);
         let embedding = |key: &Key, rows| Embedding { weight: table(key, rows), padding: None };
-        let block = |i: usize| Block::new(&blocks.fold(&Tensor::from(i as i64)), &config.block(i));
+        let block = |i: usize| config.block(&blocks.fold(&Tensor::from(i as i64)), i);
         Gpt2 {
             tokens: embedding(&tokens, config.vocabulary),
             positions: embedding(&positions, config.positions),
@@ -216,14 +203,11 @@ impl Gpt2 {
     pub fn forward(&self, tokens: &Tensor, mask: Option<&Tensor>, context: &mut Context) -> Tensor {
         check_tokens("Gpt2", tokens, self.config.positions);
         let t = tokens.size(1);
-        let mut seen = Tensor::ones([t, t], DType::Bool).tril(0);
-        if let Some(mask) = mask {
-            seen = seen.and(mask.unsqueeze(1).unsqueeze(1));
-        }
+        let seen = mask.map(|mask| mask.unsqueeze(1).unsqueeze(1));
         let places = self.positions.weight.narrow(0, 0, t);
         let mut x = self.embed(tokens, &places, context);
         for block in &self.blocks {
-            x = block.forward(&x, Some(&seen), None, context);
+            x = block.forward(&x, seen.as_ref(), context);
         }
         self.logits(&x)
     }
@@ -254,34 +238,23 @@ impl Gpt2 {
         }
     }
 
-    /// An empty memory for so many sequences and places.
+    /// An empty memory for so many sequences and places: the keys and values of each block.
     #[track_caller]
-    pub fn cache(&self, sequences: usize, capacity: usize) -> Gpt2Cache {
-        let Gpt2Config { width, heads, .. } = self.config;
-        let empty = Tensor::zeros([sequences, heads, capacity, width / heads], self.tokens.weight.dtype());
-        let block = || KeyValues { keys: empty.clone(), values: empty.clone() };
-        Gpt2Cache { blocks: self.blocks.iter().map(|_| block()).collect(), length: Tensor::from(0i64) }
+    pub fn cache(&self, sequences: usize, capacity: usize) -> Vec<KeyValueCache> {
+        self.blocks.iter().map(|block| block.attention.cache(sequences, capacity)).collect()
     }
 
-    /// [`Gpt2::forward`] of tokens that come after those in a memory, in evaluation; and the memory with them.
+    /// [`Gpt2::forward`] of tokens `[N, T]` that come after those in a memory, in evaluation; they join it.
     ///
-    /// More tokens than the memory has room for are lost.
+    /// More tokens than the memory or the model has room for are an error when it runs.
     #[track_caller]
-    pub fn extend(&self, tokens: &Tensor, cache: &Gpt2Cache) -> (Tensor, Gpt2Cache) {
-        let t = tokens.size(1);
-        let context = &mut Context::evaluation();
-        let mut cache = cache.clone();
-        let start = cache.length.clone();
-        let place = Tensor::arange(t, DType::I64) + &start;
-        let capacity = cache.blocks.first().map_or(0, |block| block.keys.size(2));
-        let seen = Tensor::arange(capacity, DType::I64).less_equal(place.unsqueeze(-1));
-        let last = self.config.positions as i64 - 1;
-        let mut x = self.embed(tokens, &self.positions.forward(&place.minimum(last)), context);
-        for (block, memory) in self.blocks.iter().zip(&mut cache.blocks) {
-            x = block.forward(&x, Some(&seen), Some((memory, &start)), context);
+    pub fn extend(&self, tokens: &Tensor, cache: &mut [KeyValueCache]) -> Tensor {
+        let place = Tensor::arange(tokens.size(1), DType::I64) + &cache[0].length;
+        let mut x = self.embed(tokens, &self.positions.forward(&place), &mut Context::evaluation());
+        for (block, memory) in self.blocks.iter().zip(cache) {
+            x = block.forward_cached(&x, memory);
         }
-        cache.length = start + t as i64;
-        (self.logits(&x), cache)
+        self.logits(&x)
     }
 
     /// So many tokens after a prompt; each is a function of the key and its place.
@@ -297,10 +270,10 @@ impl Gpt2 {
     ) -> Result<Vec<i64>, GenerateError> {
         self.check_prompt(prompt, count)?;
         sampling.check().map_err(GenerateError::Sampling)?;
-        let mut step = compile(|(model, tokens, cache, key): &(Gpt2, Tensor, Gpt2Cache, Key)| {
-            let (logits, cache) = model.extend(tokens, cache);
-            let last = logits.narrow(1, tokens.size(1) - 1, 1).squeeze(1);
-            (sampling.draw(&last, &key.fold(&cache.length)), cache)
+        let mut step = compile(|(model, tokens, cache, key): &(Gpt2, Tensor, Vec<KeyValueCache>, Key)| {
+            let mut cache = cache.clone();
+            let last = model.extend(tokens, &mut cache).narrow(1, tokens.size(1) - 1, 1).squeeze(1);
+            (sampling.draw(&last, &key.fold(&cache[0].length)), cache)
         });
         let mut cache = self.cache(1, prompt.len() + count);
         let mut tokens = Tensor::from_vec(prompt, [1, prompt.len()]);
@@ -331,7 +304,7 @@ impl Gpt2 {
 
     /// The rules of Hugging Face's names: Conv1D weights are transposed there, and queries, keys and values are one.
     pub fn rules() -> Rules {
-        let part = |name: &str| format!("blocks.*.self_attn.{name}");
+        let part = |name: &str| format!("blocks.*.attention.{name}");
         let joined = |kind: &str| {
             let [q, k, v] = ["query", "key", "value"].map(|name| part(&format!("{name}.{kind}")));
             Rule::joined([&q, &k, &v], 0, &format!("transformer.h.*.attn.c_attn.{kind}"))
@@ -339,8 +312,8 @@ impl Gpt2 {
         let mut rules = Rules::new([joined("weight").transposed(), joined("bias")]);
         let linear = [
             (part("output"), "attn.c_proj"),
-            ("blocks.*.linear1".into(), "mlp.c_fc"),
-            ("blocks.*.linear2".into(), "mlp.c_proj"),
+            ("blocks.*.feed_forward.up".into(), "mlp.c_fc"),
+            ("blocks.*.feed_forward.down".into(), "mlp.c_proj"),
         ];
         for (ours, theirs) in linear {
             let row = |kind| Rule::same(&format!("{ours}.{kind}"), &format!("transformer.h.*.{theirs}.{kind}"));
@@ -349,8 +322,8 @@ impl Gpt2 {
         let others = [
             ("tokens.weight", "transformer.wte.weight"),
             ("positions.weight", "transformer.wpe.weight"),
-            ("blocks.*.norm1.*", "transformer.h.*.ln_1.*"),
-            ("blocks.*.norm2.*", "transformer.h.*.ln_2.*"),
+            ("blocks.*.attention_norm.*", "transformer.h.*.ln_1.*"),
+            ("blocks.*.feed_forward_norm.*", "transformer.h.*.ln_2.*"),
             ("norm.*", "transformer.ln_f.*"),
             ("head.weight", "lm_head.weight"),
         ];
@@ -378,10 +351,12 @@ impl Gpt2 {
     /// Writes `config.json` and `model.safetensors` into a folder, which is made.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If they cannot be written, or the activation has no name there.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ModelError> {
         let folder = folder_of(folder.as_ref())?;
+        let file = folder.join("config.json");
+        let activation = config::activation_name(&file, "activation_function", self.config.activation)?;
         save_pytorch(self, folder.join("model.safetensors"), &Gpt2::rules())?;
-        Ok(config::write(&self.config.options(), &folder.join("config.json"))?)
+        Ok(config::write(&self.config.options(activation), &file)?)
     }
 }

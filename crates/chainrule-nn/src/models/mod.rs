@@ -10,10 +10,9 @@ mod generation;
 mod gpt2;
 
 pub use bert::{Bert, BertConfig, MaskedWords};
-pub use block::{Block, KeyValues, SelfAttention};
 pub use config::ConfigError;
 pub use generation::{GenerateError, Sampling};
-pub use gpt2::{Gpt2, Gpt2Cache, Gpt2Config};
+pub use gpt2::{Gpt2, Gpt2Config};
 
 use crate::interchange::InterchangeError;
 use std::path::Path;
