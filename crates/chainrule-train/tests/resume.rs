@@ -13,7 +13,7 @@ use chainrule_nn::prelude::*;
 use chainrule_train::data::{Arrays, Batch, Loader, Targets};
 use chainrule_train::log::{BEST, CHECKPOINT, MODEL};
 use chainrule_train::run::RunFolder;
-use chainrule_train::task::{Fit, Measures, Metric, Objective, Supervised, Task};
+use chainrule_train::task::{Averaging, Clip, Fit, Measures, Metric, Objective, Supervised, Task};
 use chainrule_train::trainer::{EarlyStop, End, Event, Length, Monitor, TrainError, Trainer};
 use chainrule_train::training::{Finished, RunSettings, SaveEvery, Training, run_training};
 use serde_json::json;
@@ -61,7 +61,10 @@ type State = Fit<Net, AdamW<Net>>;
 fn task() -> Everything {
     let metrics = [Metric::Accuracy, Metric::F1Macro, Metric::Perplexity, Metric::Confusion];
     let loss = |logits: &Tensor, batch: &Batch| logits.cross_entropy(batch.target());
-    Supervised::new(Objective::new(Net::forward, loss).metrics(metrics)).clip_norm(1.0)
+    Supervised::new(Objective::new(Net::forward, loss).metrics(metrics))
+        .clip_norm(1.0)
+        .clip(Clip::Value(0.5))
+        .average(Averaging::ExponentialWarm(0.9))
 }
 
 fn trainer(length: Length) -> Trainer {

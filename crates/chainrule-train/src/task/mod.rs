@@ -11,7 +11,7 @@ mod supervised;
 pub(crate) use measures::GRADIENT_NORM;
 pub use measures::{Measure, Measures, Numbers, Rule, Total, Totals};
 pub use metric::{Metric, MetricError};
-pub use supervised::{Fit, Objective, Supervised};
+pub use supervised::{Averaging, Clip, Fit, Objective, Supervised};
 
 use std::collections::BTreeMap;
 
