@@ -9,10 +9,12 @@
 //! | [`trace_nonfinite`] | which operation made the first NaN or infinity, from which numbers, and what to write instead |
 //! | [`check_gradients`] | whether a gradient is right, at which element it is not, and what f32 and bf16 lose of it |
 //! | [`Curvature`], [`sharpness`] | eigenvalues, trace and spectrum of the Hessian; the largest stable step; slices of the loss |
+//! | [`GradientFlow`] | what each layer does to activations and gradients, and what is wrong with it |
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod curvature;
+pub mod flow;
 pub mod lift;
 pub mod nonfinite;
 pub mod place;
@@ -20,4 +22,5 @@ pub mod replay;
 
 pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_with};
 pub use curvature::{Curvature, Sharpness, sharpness};
+pub use flow::{FlowOptions, GradientFlow};
 pub use nonfinite::{NonFinite, trace_nonfinite, trace_program, trace_values};

@@ -1,0 +1,348 @@
+//! How the gradient flows: what each layer does to activations on the way up and to the gradient on the way down.
+//!
+//! The chain rule multiplies Jacobians. Each layer's is measured with random probes (its root-mean-square gain) and by
+//! power iteration (its largest singular value), and taken apart: the slope of the activation before it and the gain of
+//! its own weights. Their product from the loss down says whether a gradient vanishes or explodes, and which factor it is
+//! lost in. `verdict.rs` turns the numbers into words.
+//!
+//! Layers are found, not declared: see `layers.rs`.
+
+mod layers;
+mod noise;
+mod report;
+mod structure;
+mod verdict;
+
+pub use noise::{NoiseScale, gradient_noise_scale};
+pub use report::{Gain, GradientFlow, LayerFlow, ParameterFlow, Slope, Softmax, Spread, Term};
+pub use verdict::{Diagnosis, Finding};
+
+use crate::curvature::Curvature;
+use crate::place::{Number, numbers};
+use chainrule::differentiate::{Unreached, gradient, pull, push};
+use chainrule::execute::eval_all;
+use chainrule::tensor::{DType, Key, Op, Tensor};
+use chainrule::tree::{self, Role, Tree};
+use layers::{Layer, layers, ordered};
+
+/// What else is known of a training.
+#[derive(Clone, Debug)]
+pub struct FlowOptions {
+    /// The learning rate, if steps are to be judged.
+    pub learning_rate: Option<f64>,
+    /// Steps are about as long as the learning rate in each element, as with Adam, and not proportional to gradients.
+    pub adaptive: bool,
+    /// Also find the largest eigenvalue of the Hessian, for 2/λ.
+    pub curvature: bool,
+    /// Steps of the power iteration.
+    pub iterations: usize,
+    /// Seed of the probes.
+    pub seed: u64,
+}
+
+impl Default for FlowOptions {
+    fn default() -> FlowOptions {
+        FlowOptions { learning_rate: None, adaptive: false, curvature: false, iterations: 8, seed: 0 }
+    }
+}
+
+impl GradientFlow {
+    /// Observes one loss of a model.
+    ///
+    /// # Panics
+    /// Where [`grad`](chainrule::grad) does, other than for parameters that the loss does not depend on: they are
+    /// reported.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// use chainrule_lens::GradientFlow;
+    /// use chainrule_nn::prelude::*;
+    /// let model = Mlp::new(&Key::new(1), &[8, 16, 16, 3]);
+    /// let (x, y) = (Key::new(2).normal([32, 8], DType::F32).eval(), Tensor::zeros([32], DType::I64));
+    /// let flow = GradientFlow::observe(|m: &Mlp| m.forward(&x).cross_entropy(&y), &model);
+    /// assert_eq!(flow.layers.len(), 3);
+    /// assert_eq!(flow.layers[1].path, "layers.1");
+    /// assert!(flow.layers[1].gain.as_ref().unwrap().largest.0 < 2.0);
+    /// assert!(flow.verdict().is_empty(), "{flow}");
+    /// ```
+    #[track_caller]
+    pub fn observe<T: Tree>(loss: impl Fn(&T) -> Tensor, model: &T) -> GradientFlow {
+        GradientFlow::observe_with(&FlowOptions::default(), loss, model)
+    }
+
+    /// [`GradientFlow::observe`] with options.
+    ///
+    /// # Panics
+    /// As [`GradientFlow::observe`].
+    #[track_caller]
+    pub fn observe_with<T: Tree>(options: &FlowOptions, loss: impl Fn(&T) -> Tensor, model: &T) -> GradientFlow {
+        let model = tree::rebuild(model, &eval_all(&tree::leaves(model)));
+        let (value, (), slopes) = match gradient(|m| (loss(m), ()), &model, Unreached::Zeros) {
+            Ok(result) => result,
+            Err(error) => panic!("GradientFlow: {error}"),
+        };
+        let layers = layers(&model, &value);
+        let mut asked = Asked::default();
+        let place = asked.add(&value);
+        let observed: Vec<LayerPlaces> =
+            (0..layers.len()).map(|i| ask_layer(&mut asked, options, &layers, i, &value)).collect();
+        let parameters = ask_parameters(&mut asked, &model, &slopes, &value);
+        let softmaxes: Vec<(usize, Tensor)> = structure::softmaxes(&value)
+            .into_iter()
+            .map(|p| (asked.add(&p.max(-1).cast(DType::F64).mean(..)), p))
+            .collect();
+        let terms: Vec<_> = structure::terms(&value).into_iter().map(|(x, line)| (asked.add(&x), line)).collect();
+        let got = asked.answer();
+        let total = parameters.iter().map(|p| got[p.gradient][0]).sum::<f64>().sqrt();
+        let parameters: Vec<ParameterFlow> = parameters.into_iter().map(|p| p.read(&got, options, total)).collect();
+        let mut flow = GradientFlow {
+            loss: Number(got[place][0]),
+            gradient_norm: Number(total),
+            layers: layers.iter().zip(observed).map(|(layer, o)| o.read(layer, &layers, &got, &parameters)).collect(),
+            parameters,
+            softmaxes: softmaxes.into_iter().map(|(at, p)| softmax(&p, got[at][0])).collect(),
+            terms: terms.into_iter().map(|(at, line)| Term { value: Number(got[at][0]), line }).collect(),
+            double_softmax: structure::double_softmax(&value),
+            log_likelihood: structure::has_log_likelihood(&value),
+            learning_rate: options.learning_rate,
+            adaptive: options.adaptive,
+            largest_eigenvalue: None,
+        };
+        flow.fill_products(&layers);
+        if options.curvature && flow.loss.0.is_finite() {
+            flow.largest_eigenvalue = Curvature::new(loss, &model).eigenvalues(1).largest.first().map(|e| e.value);
+        }
+        flow
+    }
+
+    /// The product of gains from the last layer down along each layer's chain.
+    fn fill_products(&mut self, layers: &[Layer]) {
+        let mut product = vec![1.0; layers.len()];
+        for i in (0..layers.len()).rev() {
+            self.layers[i].product = Number(product[i]);
+            if let (Some(previous), Some(gain)) = (layers[i].previous, &self.layers[i].gain) {
+                product[previous] = product[i] * gain.rms.0;
+            }
+        }
+    }
+}
+
+fn softmax(p: &Tensor, mean_of_largest: f64) -> Softmax {
+    Softmax { line: p.node().origin().into(), width: p.size(-1), largest: Number(mean_of_largest) }
+}
+
+/// Everything that is to be computed, so that it is computed together.
+#[derive(Default)]
+struct Asked {
+    tensors: Vec<Tensor>,
+}
+
+impl Asked {
+    fn add(&mut self, x: &Tensor) -> usize {
+        self.tensors.push(x.cast(DType::F64));
+        self.tensors.len() - 1
+    }
+    fn answer(&self) -> Vec<Vec<f64>> {
+        eval_all(&self.tensors).iter().map(numbers).collect()
+    }
+}
+
+/// Where the numbers of a layer are among the answers.
+struct LayerPlaces {
+    mean: usize,
+    rms: usize,
+    spread: usize,
+    input: [usize; 2],
+    gradient: Option<usize>,
+    /// Mean square of slopes, share of zeros, share of small ones, share of units with zeros only.
+    slope: Option<[usize; 4]>,
+    gain: Option<[usize; 3]>,
+}
+
+fn mean_square(x: &Tensor) -> Tensor {
+    x.cast(DType::F64).square().mean(..)
+}
+
+fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usize, value: &Tensor) -> LayerPlaces {
+    let layer = &layers[i];
+    let z = layer.output.cast(DType::F64);
+    let one = value.ones_like();
+    let at_output = pull(std::slice::from_ref(value), &[Some(one)], std::slice::from_ref(&layer.output)).remove(0);
+    // What differs between examples: the spread of each unit over the first axis.
+    let spread =
+        if z.rank() > 1 { (&z - z.mean_keepdims(0)).square().mean(..) } else { mean_square(&(&z - z.mean(..))) };
+    let next = layers.iter().find(|next| next.previous == Some(i) && next.between.elementwise);
+    LayerPlaces {
+        mean: asked.add(&z.mean(..)),
+        rms: asked.add(&mean_square(&z)),
+        spread: asked.add(&spread),
+        input: [asked.add(&layer.input.cast(DType::F64).mean(..)), asked.add(&mean_square(&layer.input))],
+        gradient: at_output.map(|g| asked.add(&g.cast(DType::F64).square().sum(..))),
+        slope: next.and_then(|next| ask_slope(asked, layer, &next.input)),
+        gain: layer.previous.and_then(|p| ask_gain(asked, options, &layers[p].output, layer, i)),
+    }
+}
+
+/// The slope of what follows a layer elementwise, from its output to the next layer's input.
+fn ask_slope(asked: &mut Asked, layer: &Layer, next: &Tensor) -> Option<[usize; 4]> {
+    if next.numel() != layer.output.numel() {
+        return None;
+    }
+    let ones = layer.output.ones_like();
+    let slopes = push(std::slice::from_ref(next), std::slice::from_ref(&layer.output), vec![Some(ones)]).remove(0)?;
+    let slopes = slopes.reshape(layer.output.shape()).cast(DType::F64);
+    let zero = slopes.equal(0.0).cast(DType::F64);
+    let small = slopes.abs().less(0.05).cast(DType::F64);
+    let others: Vec<isize> = (0..slopes.rank() as isize).filter(|&axis| axis as usize != layer.axis).collect();
+    let dead = if others.is_empty() { zero.clone() } else { zero.min(&others[..]) };
+    Some([
+        asked.add(&mean_square(&slopes)),
+        asked.add(&zero.mean(..)),
+        asked.add(&small.mean(..)),
+        asked.add(&dead.mean(..)),
+    ])
+}
+
+/// The Jacobian from the previous layer's output to this layer's: its mean-square gain for a gradient, that of this
+/// layer's own part, and its largest singular value.
+fn ask_gain(
+    asked: &mut Asked,
+    options: &FlowOptions,
+    from: &Tensor,
+    layer: &Layer,
+    number: usize,
+) -> Option<[usize; 3]> {
+    let to = &layer.output;
+    let key = |draw: i64| Key::new(options.seed).fold(&Tensor::from(draw + 1000 * number as i64));
+    let back = |u: &Tensor, at: &Tensor| {
+        pull(std::slice::from_ref(to), &[Some(u.clone())], std::slice::from_ref(at)).remove(0)
+    };
+    let u = key(0).normal(to.shape(), DType::F32).cast(to.dtype());
+    let ratio = |pulled: &Tensor| pulled.cast(DType::F64).square().sum(..) / u.cast(DType::F64).square().sum(..);
+    let whole = ratio(&back(&u, from)?);
+    let own = ratio(&back(&u, &layer.input)?);
+    let unit = |x: &Tensor| x / x.norm(..).maximum(1e-30);
+    let mut v = unit(&key(1).normal(from.shape(), DType::F32).cast(from.dtype()));
+    let mut stretched = v.clone();
+    for _ in 0..options.iterations.max(1) {
+        stretched = push(std::slice::from_ref(to), std::slice::from_ref(from), vec![Some(v)]).remove(0)?;
+        v = unit(&back(&unit(&stretched), from)?);
+    }
+    Some([asked.add(&whole), asked.add(&own), asked.add(&stretched.norm(..))])
+}
+
+impl LayerPlaces {
+    fn read(&self, layer: &Layer, layers: &[Layer], got: &[Vec<f64>], parameters: &[ParameterFlow]) -> LayerFlow {
+        let number = |at: usize| got[at][0];
+        let root = |at: usize| Number(got[at][0].max(0.0).sqrt());
+        let slope = self.slope.map(|[square, zero, small, dead]| Slope {
+            rms: root(square),
+            off: number(zero),
+            saturated: number(small),
+            dead: number(dead),
+        });
+        let gain = self.gain.map(|[whole, own, largest]| Gain {
+            rms: root(whole),
+            own: root(own),
+            before: Number((number(whole) / number(own).max(f64::MIN_POSITIVE)).sqrt()),
+            largest: Number(number(largest)),
+        });
+        LayerFlow {
+            path: layer.path.clone(),
+            operation: layer.operation.to_owned(),
+            line: layer.line.clone(),
+            shape: layer.output.shape().to_vec(),
+            dtype: layer.output.dtype().name().to_owned(),
+            output: Spread {
+                mean: Number(number(self.mean)),
+                rms: root(self.rms),
+                between_examples: root(self.spread),
+            },
+            input_mean: Number(number(self.input[0])),
+            input_rms: root(self.input[1]),
+            gradient_norm: Number(self.gradient.map_or(0.0, |at| number(at).sqrt())),
+            slope,
+            gain,
+            product: Number(1.0),
+            previous: layer.previous.map(|p| layers[p].path.clone()),
+            activation: layers
+                .iter()
+                .find(|l| l.previous.is_some_and(|p| layers[p].path == layer.path))
+                .map_or(vec![], |next| next.between.names.iter().map(|name| name.to_string()).collect()),
+            linear: layer.linear,
+            nonlinear_before: layer.between.nonlinear,
+            residual_before: layer.between.residual,
+            parameters: layer
+                .parameters
+                .iter()
+                .filter_map(|(path, _)| parameters.iter().position(|p| p.path == *path))
+                .collect(),
+        }
+    }
+}
+
+/// Where the numbers of a parameter are.
+struct ParameterPlaces {
+    path: String,
+    shape: Vec<usize>,
+    weight: usize,
+    gradient: usize,
+    /// Mean square difference of rows from their mean, of the weight and of the gradient.
+    rows: Option<[usize; 2]>,
+    reached: bool,
+    zeros: usize,
+}
+
+fn ask_parameters<T: Tree>(asked: &mut Asked, model: &T, slopes: &T, value: &Tensor) -> Vec<ParameterPlaces> {
+    let under: std::collections::HashSet<u64> = ordered(value)
+        .iter()
+        .filter(|x| matches!(x.node().op(), Op::Variable))
+        .map(|x| x.node().inputs()[0].node().id())
+        .collect();
+    let square = |x: &Tensor| x.cast(DType::F64).square().sum(..);
+    tree::named_leaves(model)
+        .into_iter()
+        .zip(tree::leaves(slopes))
+        .filter(|(leaf, _)| leaf.1 == Role::Parameter)
+        .map(|((path, _, weight), slope)| {
+            let apart = |x: &Tensor| mean_square(&(x - x.mean_keepdims(0)));
+            let rows = (weight.rank() >= 2 && weight.size(0) > 1)
+                .then(|| [asked.add(&apart(&weight)), asked.add(&apart(&slope))]);
+            // A gradient without a path is a constant of zeros.
+            let cut = matches!(slope.node().op(), Op::Constant(..));
+            ParameterPlaces {
+                reached: under.contains(&weight.node().id()) && !cut,
+                shape: weight.shape().to_vec(),
+                weight: asked.add(&square(&weight)),
+                gradient: asked.add(&square(&slope)),
+                zeros: asked.add(&slope.equal(0.0).cast(DType::F64).mean(..)),
+                rows,
+                path,
+            }
+        })
+        .collect()
+}
+
+impl ParameterPlaces {
+    fn read(self, got: &[Vec<f64>], options: &FlowOptions, total: f64) -> ParameterFlow {
+        let root = |at: usize| got[at][0].max(0.0).sqrt();
+        let (norm, gradient) = (root(self.weight), root(self.gradient));
+        let count = self.shape.iter().product::<usize>() as f64;
+        let step =
+            options.learning_rate.map(|rate| if options.adaptive { rate * count.sqrt() } else { rate * gradient });
+        let flat = |at: usize, norm: f64| root(at) <= 1e-6 * norm / count.sqrt();
+        ParameterFlow {
+            norm: Number(norm),
+            gradient_norm: Number(gradient),
+            update_ratio: step.filter(|_| norm > 0.0).map(|step| step / norm),
+            reached: self.reached,
+            zero_share: got[self.zeros][0],
+            alike: norm > 0.0
+                && self.rows.is_some_and(|[weight, slope]| {
+                    flat(weight, norm) && (gradient <= 1e-6 * total || flat(slope, gradient))
+                }),
+            path: self.path,
+            shape: self.shape,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What was observed, and its text for a terminal.
+
+use crate::place::{Number, Place};
+use serde::Serialize;
+
+/// What one loss does to activations and gradients, layer by layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GradientFlow {
+    /// The loss.
+    pub loss: Number,
+    /// Length of the whole gradient.
+    pub gradient_norm: Number,
+    /// Layers in the order in which they are computed.
+    pub layers: Vec<LayerFlow>,
+    /// Every parameter, in the tree's order.
+    pub parameters: Vec<ParameterFlow>,
+    /// Softmaxes that weigh something: attention.
+    pub softmaxes: Vec<Softmax>,
+    /// The terms that the loss is the sum of.
+    pub terms: Vec<Term>,
+    /// Lines where a softmax is taken of probabilities.
+    pub double_softmax: Vec<Place>,
+    /// Whether the loss has the logarithm of a likelihood in it.
+    pub log_likelihood: bool,
+    /// The learning rate, if it was given.
+    pub learning_rate: Option<f64>,
+    /// Whether steps are about the learning rate in each element.
+    pub adaptive: bool,
+    /// The largest eigenvalue of the Hessian, if it was asked for.
+    pub largest_eigenvalue: Option<f64>,
+}
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerFlow {
+    /// The path that its parameters are under.
+    pub path: String,
+    /// The operation in which data and parameters first meet.
+    pub operation: String,
+    /// Its line.
+    pub line: Place,
+    /// Shape of its output.
+    pub shape: Vec<usize>,
+    /// Dtype of its output.
+    pub dtype: String,
+    /// Its output.
+    pub output: Spread,
+    /// Mean of its input.
+    pub input_mean: Number,
+    /// Root mean square of its input.
+    pub input_rms: Number,
+    /// ‖∂L/∂z‖ at its output z.
+    pub gradient_norm: Number,
+    /// Slope of the activation that follows, where one follows that works on elements.
+    pub slope: Option<Slope>,
+    /// The Jacobian from the previous layer's output to this layer's.
+    pub gain: Option<Gain>,
+    /// The product of gains from the last layer down to this one's output.
+    pub product: Number,
+    /// The layer before.
+    pub previous: Option<String>,
+    /// The operations that follow and are not linear.
+    pub activation: Vec<String>,
+    /// Whether its output is linear in its input.
+    pub linear: bool,
+    /// Whether something that is not linear stands between the previous layer and this one.
+    pub nonlinear_before: bool,
+    /// Whether a residual is added between the previous layer and this one.
+    pub residual_before: bool,
+    /// Its parameters, as places in [`GradientFlow::parameters`].
+    pub parameters: Vec<usize>,
+}
+
+/// Moments of a layer's output.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Mean of all elements.
+    pub mean: Number,
+    /// Root mean square of all elements.
+    pub rms: Number,
+    /// Root mean square of each unit's difference from its mean over examples.
+    pub between_examples: Number,
+}
+
+/// Slopes of an activation over a batch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Slope {
+    /// Root mean square.
+    pub rms: Number,
+    /// The share that is exactly 0.
+    pub off: f64,
+    /// The share below 0.05 in size, the zeros among them.
+    pub saturated: f64,
+    /// The share of units whose slope is 0 for every example.
+    pub dead: f64,
+}
+
+/// A layer's Jacobian J, as a gradient meets it on its way down.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gain {
+    /// ‖Jᵀu‖/‖u‖ for random u.
+    pub rms: Number,
+    /// The part of the layer itself, from its input to its output.
+    pub own: Number,
+    /// The rest: the activation before it, and what else stands there.
+    pub before: Number,
+    /// The largest singular value, by power iteration.
+    pub largest: Number,
+}
+
+/// One parameter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParameterFlow {
+    /// Its path.
+    pub path: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its length.
+    pub norm: Number,
+    /// The length of its gradient.
+    pub gradient_norm: Number,
+    /// The length of a step over that of the parameter, if a learning rate is known.
+    pub update_ratio: Option<f64>,
+    /// Whether the loss depends on it through a path that has a derivative.
+    pub reached: bool,
+    /// The share of its gradient that is exactly 0.
+    pub zero_share: f64,
+    /// Whether all rows are equal and get equal gradients, so that they stay equal.
+    pub alike: bool,
+}
+
+/// A softmax over scores.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Softmax {
+    /// Its line.
+    pub line: Place,
+    /// Over how many scores.
+    pub width: usize,
+    /// The mean of the largest weight of each row; 1 is saturated.
+    pub largest: Number,
+}
+
+/// One term of the loss.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Term {
+    /// Its value.
+    pub value: Number,
+    /// Its line.
+    pub line: Place,
+}
+
+impl GradientFlow {
+    /// The layer of a path.
+    pub fn layer(&self, path: &str) -> Option<&LayerFlow> {
+        self.layers.iter().find(|layer| layer.path == path)
+    }
+}
+
+impl std::fmt::Display for GradientFlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "loss {}, gradient {}", self.loss, self.gradient_norm)?;
+        let width = self.layers.iter().map(|layer| layer.path.len()).max().unwrap_or(0).max(5);
+        writeln!(
+            f,
+            "  {:<width$} {:>10} {:>10} {:>6} {:>6} {:>8} {:>8} {:>10} {:>10}",
+            "layer", "output", "spread", "flat", "dead", "gain", "largest", "product", "gradient"
+        )?;
+        for layer in &self.layers {
+            let share = |x: Option<f64>| x.map_or(String::new(), |x| format!("{:.0} %", x * 100.0));
+            let flat = share(layer.slope.as_ref().map(|slope| slope.saturated));
+            let dead = share(layer.slope.as_ref().map(|slope| slope.dead));
+            let gain =
+                |get: fn(&Gain) -> Number| layer.gain.as_ref().map_or(String::new(), |g| format!("{:.3}", get(g).0));
+            writeln!(
+                f,
+                "  {:<width$} {:>10.3e} {:>10.3e} {flat:>6} {dead:>6} {:>8} {:>8} {:>10.2e} {:>10.2e}",
+                layer.path,
+                layer.output.rms.0,
+                layer.output.between_examples.0,
+                gain(|g| g.rms),
+                gain(|g| g.largest),
+                layer.product.0,
+                layer.gradient_norm.0,
+            )?;
+        }
+        if let Some(eigenvalue) = self.largest_eigenvalue {
+            writeln!(f, "  largest eigenvalue {eigenvalue:.4e}, so descent is stable below {:.4e}", 2.0 / eigenvalue)?;
+        }
+        for finding in self.verdict() {
+            writeln!(f, "{finding}")?;
+        }
+        Ok(())
+    }
+}
