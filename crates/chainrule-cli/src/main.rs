@@ -3,6 +3,7 @@
 
 mod derive;
 mod expression;
+mod lens;
 mod outcome;
 mod predict;
 mod settings;
@@ -19,6 +20,7 @@ Examples:
   chainrule train
   chainrule predict --image seven.png
   chainrule summary digits-cnn
+  chainrule doctor digits-cnn
   chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
 
 Exit codes: 0 done, 1 the work failed, 2 the input is bad.";
@@ -34,6 +36,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Derive(derive::DeriveArgs),
+    Check(lens::CheckArgs),
+    Doctor(lens::DoctorArgs),
+    Sharpness(lens::SharpnessArgs),
     Train(train::TrainArgs),
     Predict(predict::PredictArgs),
     Summary(summary::SummaryArgs),
@@ -52,6 +57,9 @@ Examples:
 fn main() -> ExitCode {
     outcome::finish(match Arguments::parse().command {
         Command::Derive(arguments) => derive::run(arguments),
+        Command::Check(arguments) => lens::check(arguments),
+        Command::Doctor(arguments) => lens::doctor(arguments),
+        Command::Sharpness(arguments) => lens::sharpness(arguments),
         Command::Train(arguments) => train::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Summary(arguments) => summary::run(arguments),

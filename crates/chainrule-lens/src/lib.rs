@@ -10,10 +10,12 @@
 //! | [`check_gradients`] | whether a gradient is right, at which element it is not, and what f32 and bf16 lose of it |
 //! | [`Curvature`], [`sharpness`] | eigenvalues, trace and spectrum of the Hessian; the largest stable step; slices of the loss |
 //! | [`GradientFlow`] | what each layer does to activations and gradients, and what is wrong with it |
+//! | [`explain`] | a gradient as the product of Jacobians, path by path, with formulas |
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod curvature;
+pub mod derivation;
 pub mod flow;
 pub mod lift;
 pub mod nonfinite;
@@ -22,5 +24,13 @@ pub mod replay;
 
 pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_with};
 pub use curvature::{Curvature, Sharpness, sharpness};
+pub use derivation::{Derivation, explain};
 pub use flow::{FlowOptions, GradientFlow};
 pub use nonfinite::{NonFinite, trace_nonfinite, trace_program, trace_values};
+
+/// The code blocks of the documentation, run as tests.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../../docs/lens.md")]
+    mod lens {}
+}

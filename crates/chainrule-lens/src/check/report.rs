@@ -153,9 +153,9 @@ impl std::fmt::Display for GradientCheck {
         for (operation, line) in &self.cut {
             writeln!(f, "  {operation} at {line} has derivative 0 by decree")?;
         }
-        for loss in self.precision.iter().filter(|loss| loss.lost >= 0.05 || loss.underflowed > 0.0) {
+        for loss in self.precision.iter().filter(|loss| loss.lost >= 0.05 || loss.underflowed >= 0.01) {
             let path = if loss.path.is_empty() { "argument" } else { &loss.path };
-            let under = match loss.underflowed > 0.0 {
+            let under = match loss.underflowed >= 0.01 {
                 true => format!(", {:.0} % of it became 0", loss.underflowed * 100.0),
                 false => String::new(),
             };

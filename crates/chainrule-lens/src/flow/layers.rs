@@ -53,7 +53,7 @@ enum Made {
 }
 
 /// The nodes under a value in order of creation.
-pub(super) fn ordered(value: &Tensor) -> Vec<Tensor> {
+pub(crate) fn ordered(value: &Tensor) -> Vec<Tensor> {
     let mut seen = HashSet::new();
     let mut pending = vec![value.clone()];
     let mut nodes = Vec::new();

@@ -23,7 +23,8 @@ use chainrule::differentiate::{Unreached, gradient, pull, push};
 use chainrule::execute::eval_all;
 use chainrule::tensor::{DType, Key, Op, Tensor};
 use chainrule::tree::{self, Role, Tree};
-use layers::{Layer, layers, ordered};
+pub(crate) use layers::ordered;
+use layers::{Layer, layers};
 
 /// What else is known of a training.
 #[derive(Clone, Debug)]
