@@ -1,11 +1,11 @@
-//! What one example looks like before any data is read: as `[example]` says, or as a set of a known name has it.
+//! What one example looks like before any data is read: as `[example]` says, or as the set of `[data]` is known to have it.
 
 use chainrule::tensor::{DType, Type};
 
 use super::fields::{Field, Form};
 use super::settings::read;
-use super::source::{Item, Problem, Value};
-use crate::data::ExampleType;
+use super::source::{Item, Problem};
+use crate::data::{DataSettings, ExampleType};
 
 /// The options of `[example]`.
 pub(crate) const EXAMPLE: &[Field] = &[
@@ -21,18 +21,9 @@ pub(crate) const EXAMPLE: &[Field] = &[
     },
 ];
 
-/// Sets of known names.
-const KNOWN: &[(&str, [usize; 3], usize)] = &[
-    ("digits", [1, 8, 8], 10),
-    ("mnist", [1, 28, 28], 10),
-    ("fashion-mnist", [1, 28, 28], 10),
-    ("cifar-10", [3, 32, 32], 10),
-    ("cifar-100", [3, 32, 32], 100),
-];
-
 /// The form of examples, if the file says it.
-pub(crate) fn example(root: &Item) -> Result<Option<ExampleType>, Problem> {
-    let Some(section) = root.get("example") else { return Ok(known(root)) };
+pub(crate) fn example(root: &Item, data: Option<&DataSettings>) -> Result<Option<ExampleType>, Problem> {
+    let Some(section) = root.get("example") else { return Ok(data.and_then(known)) };
     let options = read("[example]", &section.item, EXAMPLE)?;
     let sizes = |name: &str| -> Result<Option<Vec<usize>>, Problem> {
         if !options.has(name) {
@@ -59,12 +50,7 @@ pub(crate) fn example(root: &Item) -> Result<Option<ExampleType>, Problem> {
     }))
 }
 
-fn known(root: &Item) -> Option<ExampleType> {
-    let Value::Text(name) = &root.get("data")?.item.get("set")?.item.value else { return None };
-    let (_, sizes, classes) = KNOWN.iter().find(|(known, ..)| known == name)?;
-    Some(ExampleType {
-        inputs: vec![Type::new(DType::F32, sizes.iter().copied())],
-        targets: vec![Type::new(DType::I64, [])],
-        classes: Some(*classes),
-    })
+/// What a set is known to have without being opened.
+fn known(data: &DataSettings) -> Option<ExampleType> {
+    data.set.example(data).and_then(|_| data.example().ok())
 }

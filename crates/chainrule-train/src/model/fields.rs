@@ -143,7 +143,10 @@ impl Form {
         }
         let problem = Problem::new(&item.span, format!("`{name}` is {}, not {}", self.describe(), item.describe()));
         Err(match (self, &item.value) {
-            (Form::Word(words), Value::Text(text)) => problem.nearest(text, words.iter().copied()),
+            (Form::Word(words), Value::Text(text)) => {
+                let problem = Problem::new(&item.span, format!("`{name}` cannot be \"{text}\""));
+                problem.nearest(text, words.iter().copied())
+            }
             _ => problem,
         })
     }

@@ -10,6 +10,8 @@ use super::source::{Entry, Item, Problem, Span, Value, parse};
 use super::start::Start;
 use crate::data::ExampleType;
 
+type Build = fn(&Model, &[Type], &mut Scope) -> Result<(Network, Type), Problem>;
+
 /// One form of a model.
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -19,7 +21,7 @@ pub(crate) struct Kind {
     /// The parts with layers, by name; none of a shorthand.
     parts: &'static [&'static str],
     /// The network and what it ends in.
-    build: fn(&Model, &[Type], &mut Scope) -> Result<(Network, Type), Problem>,
+    build: Build,
 }
 
 const INIT: Field =

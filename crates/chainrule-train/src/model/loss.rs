@@ -16,6 +16,9 @@ use super::source::{Entry, Item, Problem, Span, Value};
 /// A loss of output and target, the mean over the batch.
 pub(crate) type Function = Arc<dyn Fn(&Tensor, &Tensor) -> Tensor + Send + Sync>;
 
+/// Whether output and target go together, given the number of classes; else what is wrong, and what would be right.
+type Check = fn(&Type, &Type, Option<usize>) -> Result<(), (String, String)>;
+
 /// One loss.
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -24,7 +27,7 @@ pub(crate) struct Kind {
     /// What output and target it takes, without the axis of examples.
     pub shapes: &'static str,
     pub fields: &'static [Field],
-    check: fn(&Type, &Type, Option<usize>) -> Result<(), (String, String)>,
+    check: Check,
     make: fn(&Options) -> Function,
 }
 

@@ -101,7 +101,11 @@ impl Problem {
 pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
-    let score = |name: &str| strsim::jaro_winkler(&plain(word), &plain(name));
+    // One slip of the finger is near whatever the length; longer words may differ in more.
+    let score = |name: &str| match strsim::damerau_levenshtein(&plain(word), &plain(name)) {
+        0 | 1 if word.len() > 2 => 1.0,
+        _ => strsim::jaro_winkler(&plain(word), &plain(name)),
+    };
     let best = names.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
     match best {
         Some(best) if score(best) > 0.8 => format!("did you mean `{best}`?"),

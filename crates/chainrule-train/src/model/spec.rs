@@ -13,7 +13,7 @@ use super::loss::Loss;
 use super::module::{Form, Network};
 use super::settings::{Report, Train};
 use super::source::{Entry, Item, ModelError, Problem, Value, parse, section};
-use crate::data::ExampleType;
+use crate::data::{DataSettings, ExampleType};
 use crate::task::{Objective, Supervised};
 
 /// The sections of a file.
@@ -41,6 +41,7 @@ pub struct Spec {
     optimizer: OptimizerSettings,
     train: Train,
     report: Report,
+    data: Option<DataSettings>,
     example: Option<ExampleType>,
 }
 
@@ -79,6 +80,11 @@ impl Spec {
     /// The form of examples, as far as the file says it: as `[example]` has it, or the set of a known name.
     pub fn example(&self) -> Option<&ExampleType> {
         self.example.as_ref()
+    }
+
+    /// `[data]`.
+    pub fn data(&self) -> Option<&DataSettings> {
+        self.data.as_ref()
     }
 
     /// A section of the file, such as `[data]`, as settings that serde reads.
@@ -204,6 +210,7 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
             super::build::review(&layers.item)?;
         }
     }
+    let data = data(&root, text)?;
     Ok(Spec {
         file: file.to_owned(),
         text: text.clone(),
@@ -212,9 +219,24 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
         optimizer: optimizer(&root, text)?,
         train: Train::read(section("train"))?,
         report: Report::read(section("report"))?,
-        example: super::example::example(&root)?,
+        example: super::example::example(&root, data.as_ref())?,
+        data,
         root: root.clone(),
     })
+}
+
+/// `[data]`, its options being those of its set.
+fn data(root: &Item, text: &str) -> Result<Option<DataSettings>, Problem> {
+    let data: Option<DataSettings> = section(text, "data")?;
+    if let (Some(data), Some(entry)) = (&data, root.get("data")) {
+        let known = |key: &str| key == "set" || data.set.options().contains(&key);
+        if let Some(other) = entry.item.entries().iter().find(|entry| !known(&entry.key)) {
+            let problem = Problem::new(&other.at, format!("the set {} has no option `{}`", data.set, other.key));
+            return Err(problem.nearest(&other.key, data.set.options().iter().copied()));
+        }
+        data.check().map_err(|error| Problem::new(&entry.at, format!("[data]: {error}")))?;
+    }
+    Ok(data)
 }
 
 /// `[optimizer]` with `[schedule]`; Adam at 0.001 if there is none.

@@ -53,6 +53,23 @@ pub(crate) const RULES: &[Rule] = &[
         draw: |key, w, std| init::normal(key, w.shape(), std, w.dtype()),
     },
     Rule {
+        name: "truncated_normal",
+        number: "standard deviation",
+        usual: 0.02,
+        help: "N(0, s²) within ±2s",
+        draw: |key, w, std| match std > 0.0 {
+            true => init::truncated_normal(key, w.shape(), std, [-2.0 * std, 2.0 * std], w.dtype()),
+            false => w.zeros_like(),
+        },
+    },
+    Rule {
+        name: "orthogonal",
+        number: "gain",
+        usual: 1.0,
+        help: "rows or columns at right angles, of length gain",
+        draw: |key, w, gain| init::orthogonal(key, w.shape(), Gain::Factor(gain), w.dtype()),
+    },
+    Rule {
         name: "uniform",
         number: "bound",
         usual: 0.05,

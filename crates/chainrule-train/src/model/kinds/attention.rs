@@ -62,13 +62,14 @@ fn sequence(what: &str, options: &Options, x: &Type) -> Result<usize, Problem> {
 /// Refuses heads that do not divide the width; the heads.
 fn heads(options: &Options, x: &Type, width: usize, over: usize) -> Result<usize, Problem> {
     let heads = options.count("heads");
-    if width % heads != 0 {
-        let divisors: Vec<String> = (1..=width.min(64)).filter(|n| width % n == 0).map(|n| n.to_string()).collect();
+    if !width.is_multiple_of(heads) {
+        let divisors: Vec<String> =
+            (1..=width.min(64)).filter(|n| width.is_multiple_of(*n)).map(|n| n.to_string()).collect();
         let problem = options.problem("heads", format!("{heads} heads do not divide a width of {width}"));
         return Err(problem.hint(format!("it is one of: {}", divisors.join(", "))));
     }
     holds("attention", options, &[x.shape[0], heads, x.shape[1], over])?;
-    if let Some(keys) = options.maybe_count("key_heads").filter(|keys| heads % keys != 0) {
+    if let Some(keys) = options.maybe_count("key_heads").filter(|keys| !heads.is_multiple_of(*keys)) {
         return Err(options.problem("key_heads", format!("{keys} heads of keys do not divide {heads} heads")));
     }
     if options.flag("rotary") && (width / heads) % 2 == 1 {

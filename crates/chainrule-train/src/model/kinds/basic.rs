@@ -217,7 +217,7 @@ pub(super) const SHAPES: &[Kind] = &[
             let known =
                 sizes.iter().filter(|&&n| n > 0).try_fold(1usize, |product, &n| product.checked_mul(n as usize));
             let free = sizes.contains(&-1);
-            let fits = known.is_some_and(|known| if free { numel % known == 0 } else { numel == known });
+            let fits = known.is_some_and(|known| if free { numel.is_multiple_of(known) } else { numel == known });
             if !fits {
                 let shape = super::shown(x);
                 let message = format!("{sizes:?} cannot hold the {numel} numbers of {shape}");

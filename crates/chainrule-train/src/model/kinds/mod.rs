@@ -7,6 +7,7 @@
 mod attention;
 mod basic;
 mod blocks;
+mod picture;
 mod recurrent;
 mod regular;
 mod space;
@@ -44,6 +45,7 @@ pub(crate) const FAMILIES: &[(&str, &[Kind])] = &[
     ("Dense", basic::DENSE),
     ("Activations", basic::ACTIVATIONS),
     ("Convolution and pooling", space::KINDS),
+    ("Blocks for images", picture::KINDS),
     ("Recurrent", recurrent::KINDS),
     ("Attention", attention::KINDS),
     ("Normalisation and dropout", regular::KINDS),
