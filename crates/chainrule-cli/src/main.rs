@@ -1,6 +1,7 @@
 //! The `chainrule` command: arguments and printing only. Each subcommand is a module with its arguments and a `run`;
 //! how they end (exit codes, errors, JSON) is in `outcome.rs`.
 
+mod data;
 mod derive;
 mod expression;
 mod lens;
@@ -21,6 +22,7 @@ Examples:
   chainrule predict --image seven.png
   chainrule summary digits-cnn
   chainrule doctor digits-cnn
+  chainrule data list
   chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
 
 Exit codes: 0 done, 1 the work failed, 2 the input is bad.";
@@ -35,6 +37,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Data(data::DataArgs),
     Derive(derive::DeriveArgs),
     Check(lens::CheckArgs),
     Doctor(lens::DoctorArgs),
@@ -56,6 +59,7 @@ Examples:
 
 fn main() -> ExitCode {
     outcome::finish(match Arguments::parse().command {
+        Command::Data(arguments) => data::run(arguments),
         Command::Derive(arguments) => derive::run(arguments),
         Command::Check(arguments) => lens::check(arguments),
         Command::Doctor(arguments) => lens::doctor(arguments),

@@ -53,6 +53,41 @@ impl Set {
         })
     }
 
+    /// The settings for a name, or for a file or folder that is of a known kind.
+    ///
+    /// # Errors
+    /// If there is neither; the message names the sets.
+    pub fn find(name: &str) -> Result<DataSettings, DataError> {
+        let unknown = match Set::named(name) {
+            Ok(set) => return Ok(DataSettings::of(set)),
+            Err(unknown) => unknown,
+        };
+        let path = Path::new(name);
+        if !path.exists() {
+            return Err(DataError::Setting(format!("{unknown}; and there is no such file or folder")));
+        }
+        match Set::ALL.into_iter().find(|set| set.is_at(path)) {
+            Some(set) => Ok(DataSettings { path: Some(path.into()), ..DataSettings::of(set) }),
+            None => {
+                let known = "a folder with IDX files under MNIST's names, or a file .txt";
+                Err(DataError::Setting(format!("{name} is of no known kind; known are {known}")))
+            }
+        }
+    }
+
+    /// Whether a file or folder is of this kind.
+    fn is_at(self, path: &Path) -> bool {
+        let ends = |ends: &[&str]| {
+            let extension = path.extension().and_then(|end| end.to_str()).map(str::to_ascii_lowercase);
+            path.is_file() && extension.is_some_and(|extension| ends.contains(&extension.as_str()))
+        };
+        match self {
+            Set::Mnist => mnist::files(path, mnist::TRAIN).is_some(),
+            Set::Text => ends(&["txt", "md"]),
+            _ => false,
+        }
+    }
+
     /// What it is, in one line.
     pub fn about(self) -> &'static str {
         match self {

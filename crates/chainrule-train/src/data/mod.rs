@@ -12,6 +12,7 @@
 //! - Readers: [`idx`] and with it [`mnist`].
 //!
 //! [`DataSettings`] name any of them ([`Set`]) with its options and open its parts.
+//! [`inspect`] and [`Sheet`] show what is in a set.
 //! Whatever comes from outside gives a [`DataError`].
 
 mod arrays;
@@ -20,6 +21,7 @@ pub mod digits;
 mod error;
 mod generated;
 pub mod idx;
+mod inspect;
 mod loader;
 pub mod mnist;
 mod random;
@@ -37,6 +39,7 @@ pub use arrays::{Arrays, Numbers, Subset, Targets};
 pub use catalogue::Set;
 pub use error::DataError;
 pub use generated::{Generated, Made, Part};
+pub use inspect::{Inspection, Range, Sheet, inspect};
 pub use loader::{Batches, Loader};
 pub use settings::{DataSettings, FOLDER, FOLDER_VARIABLE, Splits};
 pub use text::{Text, shakespeare};
