@@ -103,7 +103,7 @@ struct Subject {
 
 impl Subject {
     fn open(looked: &Looked) -> Result<Subject, Failure> {
-        let mut spec = crate::summary::open(&looked.model)?;
+        let mut spec = crate::experiment::Found::find(&looked.model)?.spec()?;
         spec.set_batch(looked.batch as usize);
         let settings: Option<DataSettings> = spec.section("data").map_err(Failure::input)?;
         let splits = settings.map(|settings| settings.open().map_err(Failure::input)).transpose()?;

@@ -3,13 +3,18 @@
 
 mod data;
 mod derive;
+mod evaluate;
+mod experiment;
 mod expression;
+mod generate;
 mod lens;
 mod outcome;
 mod predict;
+mod predict_model;
 mod settings;
 mod summary;
 mod train;
+mod train_model;
 
 use std::process::ExitCode;
 
@@ -23,6 +28,9 @@ Examples:
   chainrule summary digits-cnn
   chainrule doctor digits-cnn
   chainrule data list
+  chainrule train digits-cnn
+  chainrule evaluate runs/digits-cnn-1
+  chainrule generate runs/text-gpt-1 --prompt \"ROMEO:\"
   chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
 
 Exit codes: 0 done, 1 the work failed, 2 the input is bad.";
@@ -43,7 +51,9 @@ enum Command {
     Doctor(lens::DoctorArgs),
     Sharpness(lens::SharpnessArgs),
     Train(train::TrainArgs),
+    Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
+    Generate(generate::GenerateArgs),
     Summary(summary::SummaryArgs),
     /// Write the completion script of a shell to stdout
     #[command(after_help = "\
@@ -65,7 +75,9 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => lens::doctor(arguments),
         Command::Sharpness(arguments) => lens::sharpness(arguments),
         Command::Train(arguments) => train::run(arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments),
         Command::Summary(arguments) => summary::run(arguments),
         Command::Completions { shell } => completions(shell),
     })

@@ -1,43 +1,50 @@
-//! `chainrule predict`: what a trained network says of the test images, of one of them, or of a picture.
+//! `chainrule predict`: what a trained network says of the test images, of one of them, or of a picture. Here the network
+//! of `chainrule train` without a model; those of model files are in `predict_model.rs`.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use chainrule::prelude::*;
 use chainrule::tree;
 use chainrule_nn::layer::Mlp;
-use chainrule_train::digits::{CLASSES, Digits, PIXELS};
+use chainrule_train::digits::{CLASSES, Digits, PIXELS, SIDE};
 use chainrule_train::log::MODEL;
 use chainrule_train::metrics::ConfusionMatrix;
 use chainrule_train::picture::{read_digit, shades};
-use chainrule_train::run::{RunError, RunFolder};
+use chainrule_train::run::RunFolder;
 use chainrule_train::trainer::evaluate;
 use clap::Args;
 use serde::Serialize;
 
+use crate::experiment::{Asked, is_experiment};
 use crate::outcome::{self, Failure, Outcome};
+use crate::predict_model::{self, Question};
 use crate::settings::Trained;
 use crate::train::{failure, objective, test_images};
 
-/// Ask a trained network: about the test images, one of them, or a picture of a digit
+/// Ask a trained network: about the test data, one of them, a picture, or the lines of a table
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   chainrule predict
   chainrule predict runs/digits-3 --index 17
-  chainrule predict --image seven.png --json")]
+  chainrule predict --image seven.png --json
+  chainrule predict runs/house-prices-1 --csv new.csv")]
 pub struct PredictArgs {
-    /// Folder of the run [default: the latest in --runs that has a model]
-    run: Option<PathBuf>,
-    /// Folder that runs are in
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    runs: PathBuf,
-    /// A PNG picture of one digit, dark on light or light on dark
-    #[arg(long, value_name = "FILE", conflicts_with = "index")]
+    #[command(flatten)]
+    asked: Asked,
+    /// A PNG picture: of a digit, dark on light or light on dark, or whatever the network looks at
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "csv"])]
     image: Option<PathBuf>,
-    /// One of the test images, from 0
-    #[arg(long, value_name = "N")]
+    /// One of the test examples, from 0
+    #[arg(long, value_name = "N", conflicts_with = "csv")]
     index: Option<usize>,
+    /// A table whose lines are examples: the numbers of the input in their order, with commas between
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Take the network that was best by validation, instead of the last
+    #[arg(long)]
+    best: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -65,11 +72,14 @@ struct Told {
 }
 
 pub fn run(arguments: PredictArgs) -> Outcome {
-    let run = match &arguments.run {
-        Some(path) => RunFolder::open(path),
-        None => latest(&arguments.runs),
-    };
-    let run = run.map_err(Failure::input)?;
+    let run = arguments.asked.open()?;
+    if is_experiment(&run) {
+        let PredictArgs { image, index, csv, best, json, .. } = arguments;
+        return predict_model::run(&run, Question { image, index, csv, best, json });
+    }
+    if arguments.csv.is_some() || arguments.best {
+        return Err(Failure::input("--csv and --best are of runs of model files; this one is of `chainrule train`"));
+    }
     let model = model_of(&run)?;
     let digits = Digits::load().map_err(Failure::work)?;
     match (&arguments.image, arguments.index) {
@@ -86,15 +96,6 @@ pub fn run(arguments: PredictArgs) -> Outcome {
             tell(&run, &model, test.image(index).to_vec(), Some(test.labels[index]), arguments.json)
         }
         (None, None) => test(&run, &model, &digits, arguments.json),
-    }
-}
-
-/// The latest run with a model, or the latest one at all, which then says that it has none.
-fn latest(runs: &Path) -> Result<RunFolder, RunError> {
-    let all = RunFolder::list(runs)?;
-    match all.into_iter().rev().find(|run| run.path().join(MODEL).exists()) {
-        Some(run) => Ok(run),
-        None => RunFolder::latest(runs, None),
     }
 }
 
@@ -144,7 +145,7 @@ fn tell(run: &RunFolder, model: &Mlp, pixels: Vec<f32>, label: Option<i64>, json
         return outcome::print_json(&Told { run, digit, probabilities, label, pixels });
     }
     let mut text = String::from("as the network sees it, 8×8:\n\n");
-    for row in shades(&pixels).lines() {
+    for row in shades(&pixels, SIDE).lines() {
         text += &format!("    │{row}│\n");
     }
     text += "\n";

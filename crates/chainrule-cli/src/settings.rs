@@ -30,7 +30,7 @@ pub struct Given {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| parsed(text, WHOLE).and_then(batch))]
     pub batch: Option<usize>,
     /// Learning rate of Adam [default: 0.001]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = |text: &str| parsed(text, "a number such as 0.001").and_then(lr))]
+    #[arg(long, visible_alias = "rate", value_name = "RATE", allow_negative_numbers = true, value_parser = |text: &str| parsed(text, "a number such as 0.001").and_then(lr))]
     pub lr: Option<f64>,
     /// Units of the hidden layers, from first to last [default: 128]
     #[arg(long, value_name = "N[,N…]", value_parser = |text: &str| units(text).and_then(hidden))]

@@ -1,10 +1,10 @@
 //! `chainrule summary`: the layers of a model file and what a training of it takes, before anything is computed.
 
 use std::fmt::Write;
-use std::path::Path;
 
-use chainrule_train::model::{Line, Spec, Summary, recipes};
+use chainrule_train::model::{Line, Summary};
 
+use crate::experiment::Found;
 use crate::outcome::{self, Failure, Outcome};
 
 /// Show a model's layers, output shapes, parameters, operations and memory
@@ -30,7 +30,7 @@ pub struct SummaryArgs {
 
 /// Runs the command.
 pub fn run(arguments: SummaryArgs) -> Outcome {
-    let mut spec = open(&arguments.model)?;
+    let mut spec = Found::find(&arguments.model)?.spec()?;
     if let Some(batch) = arguments.batch {
         spec.set_batch(batch as usize);
     }
@@ -44,20 +44,6 @@ pub fn run(arguments: SummaryArgs) -> Outcome {
     match arguments.json {
         true => outcome::print_json(&summary),
         false => outcome::print(&table(&summary)),
-    }
-}
-
-/// The model file of a path, or the recipe of a name.
-pub fn open(model: &str) -> Result<Spec, Failure> {
-    if let Some(recipe) = recipes().iter().find(|recipe| recipe.name == model) {
-        return Spec::parse(&format!("{model}.toml"), recipe.text).map_err(Failure::input);
-    }
-    match Spec::open(Path::new(model)) {
-        Err(error) if !model.contains(['.', '/', '\\']) => {
-            let names: Vec<&str> = recipes().iter().map(|recipe| recipe.name).collect();
-            Err(Failure::input(format!("{error}\n  there is no recipe of that name either: {}", names.join(", "))))
-        }
-        other => other.map_err(Failure::input),
     }
 }
 

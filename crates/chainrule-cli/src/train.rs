@@ -12,6 +12,7 @@ use chainrule_train::backprop::{FourSteps, Moment};
 use chainrule_train::checkpoint::other_settings;
 use chainrule_train::data::{Batch, Dataset, Loader};
 use chainrule_train::digits::{Digits, PIXELS};
+use chainrule_train::experiment;
 use chainrule_train::interrupt::on_interrupt;
 use chainrule_train::log::{CURVES, MODEL};
 use chainrule_train::metrics::ConfusionMatrix;
@@ -22,29 +23,45 @@ use chainrule_train::training::{Finished, RunSettings, SaveEvery, Training, run_
 use clap::Args;
 use serde::Serialize;
 
+use crate::experiment::{is_experiment, setting};
 use crate::outcome::{self, Failure, Outcome};
 use crate::settings::{Given, Trained};
+use crate::train_model;
 
 /// The name of runs.
 const NAME: &str = "digits";
 /// Images that are tested at once.
 const TEST_ROWS: usize = 512;
 
-/// Train a network on handwritten digits, and see the four steps of back-propagation in it
+/// Train a model file or a recipe; without one, see the four steps of back-propagation in a network on digits
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   chainrule train
   chainrule train --hidden 64,32 --epochs 50 --lr 0.003
   chainrule train --config settings.toml --json
-  chainrule train --resume
   chainrule train --resume runs/digits-3 --epochs 60
+  chainrule train digits-cnn
+  chainrule train model.toml --epochs 3 --set train.precision=bf16
+  chainrule train text-gpt --steps 500 --set data.context=32
+  chainrule train digits-cnn --resume
 
-The data are inside the command: 1438 images of 8×8 to train on, 359 to test.
+Without a model the data are inside the command: 1438 images of 8×8 to train on, 359 to test.
 Ctrl-C ends the training after its step, saves it, and says how to go on.")]
 pub struct TrainArgs {
+    /// A model file, or the name of a recipe: digits-mlp, digits-cnn, text-gpt, … (`chainrule summary x` lists them)
+    model: Option<String>,
     #[command(flatten)]
     given: Given,
+    /// Steps to take, instead of epochs; of a model
+    #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = clap::value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Another value of one of the model file's settings, such as train.batch=64
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// Folder of data sets [default: $CHAINRULE_DATA, or data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Settings by these names, from TOML or JSON; what the command line says counts more
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -86,7 +103,10 @@ struct Report {
 }
 
 pub fn run(arguments: TrainArgs) -> Outcome {
-    let TrainArgs { given, config, resume, save_every, json, quiet } = arguments;
+    if let Some(wanted) = of_model(&arguments)? {
+        return train_model::run(wanted);
+    }
+    let TrainArgs { given, config, resume, save_every, json, quiet, .. } = arguments;
     let given = match &config {
         Some(path) => given.or(Given::read(path)?),
         None => given,
@@ -110,6 +130,48 @@ pub fn run(arguments: TrainArgs) -> Outcome {
         (false, true) => outcome::print(&report.ending()),
         (false, false) => outcome::print(&report.page()),
     }
+}
+
+/// The training of a model file, if this is one.
+fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failure> {
+    let TrainArgs { model, given, steps, set, data, config, resume, save_every, json, quiet } = arguments;
+    let begun = match resume {
+        Some(Some(path)) => RunFolder::open(path).is_ok_and(|run| is_experiment(&run)),
+        _ => false,
+    };
+    let alone = |what: &str| Err(Failure::input(format!("{what} needs a model: chainrule train MODEL {what} …")));
+    match (model, begun) {
+        (None, false) if steps.is_some() => return alone("--steps"),
+        (None, false) if !set.is_empty() => return alone("--set"),
+        (None, false) if data.is_some() => return alone("--data"),
+        (None, false) => return Ok(None),
+        _ if given.hidden.is_some() => {
+            return Err(Failure::input("--hidden is of `chainrule train` without a model; a model file has [model]"));
+        }
+        _ if config.is_some() => {
+            return Err(Failure::input("--config is of `chainrule train` without a model; use --set"));
+        }
+        _ => {}
+    }
+    let mut settings = Vec::new();
+    let mut add = |path: &str, value: Option<String>| settings.extend(value.map(|value| (path.to_owned(), value)));
+    add("train.epochs", given.epochs.map(|epochs| epochs.to_string()));
+    add("train.steps", steps.map(|steps| steps.to_string()));
+    add("train.batch", given.batch.map(|batch| batch.to_string()));
+    add("train.seed", given.seed.map(|seed| seed.to_string()));
+    add("optimizer.rate", given.lr.map(|rate| format!("{rate:?}")));
+    settings.extend(set.iter().cloned());
+    let options = experiment::Options { threads: given.threads, save_every: *save_every, ..Default::default() };
+    Ok(Some(train_model::Wanted {
+        model: model.clone(),
+        resume: resume.clone(),
+        settings,
+        data: data.clone(),
+        runs: given.runs.clone().unwrap_or_else(|| "runs".into()),
+        options,
+        json: *json,
+        quiet: *quiet,
+    }))
 }
 
 /// What does not decide the numbers.

@@ -8,7 +8,7 @@
 //! - [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
 //! - [`metrics`] counts: accuracy, confusion matrix, running mean.
-//! - [`model`] reads models from files.
+//! - [`model`] reads models from files; [`experiment`] trains them and asks them again.
 //! - [`curves`] draws training curves as PNG and SVG.
 //!
 //! Whatever comes from outside gives a typed error that says what was wrong, where, and what would be right.
@@ -18,6 +18,7 @@ pub mod backprop;
 pub mod checkpoint;
 pub mod curves;
 pub mod data;
+pub mod experiment;
 pub mod interrupt;
 pub mod log;
 pub mod metrics;

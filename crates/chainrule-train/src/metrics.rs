@@ -126,6 +126,16 @@ impl ConfusionMatrix {
         square.then(|| ConfusionMatrix { counts, ..ConfusionMatrix::new(classes) })
     }
 
+    /// The same counts with other names of the classes.
+    ///
+    /// # Panics
+    /// If there are more or fewer of them.
+    #[track_caller]
+    pub fn named(self, names: &[String]) -> ConfusionMatrix {
+        assert_eq!(names.len(), self.classes(), "confusion matrix: names and classes differ in number");
+        ConfusionMatrix { names: names.to_vec(), ..self }
+    }
+
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.names.len()

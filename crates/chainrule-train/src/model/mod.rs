@@ -9,6 +9,7 @@
 //! This room does not train; it gives a network, a loss and settings to those who do.
 
 mod build;
+mod edit;
 mod example;
 mod fields;
 mod form;
@@ -24,8 +25,9 @@ mod start;
 mod summary;
 
 pub use build::Row;
+pub use edit::with_setting;
 pub use module::{Form, Module, Network, Pass, Residual, Sequence};
-pub use recipes::{Recipe, recipes};
+pub use recipes::{Recipe, find_recipe, recipes};
 pub use reference::reference;
 pub use settings::{Average, Length, Report, Train};
 pub use source::ModelError;

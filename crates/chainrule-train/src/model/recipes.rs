@@ -41,3 +41,18 @@ recipes! {
 pub fn recipes() -> &'static [Recipe] {
     RECIPES
 }
+
+/// The one of a name.
+///
+/// # Errors
+/// If there is none; the text says which was meant, or which there are.
+///
+/// ```
+/// use chainrule_train::model::find_recipe;
+/// assert_eq!(find_recipe("digts-mlp").unwrap_err(), "there is no recipe `digts-mlp`; did you mean `digits-mlp`?");
+/// ```
+pub fn find_recipe(name: &str) -> Result<&'static Recipe, String> {
+    let known = RECIPES.iter().find(|recipe| recipe.name == name);
+    let names = RECIPES.iter().map(|recipe| recipe.name);
+    known.ok_or_else(|| format!("there is no recipe `{name}`; {}", super::source::nearest(name, names)))
+}

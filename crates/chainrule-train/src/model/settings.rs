@@ -28,7 +28,7 @@ pub(crate) const TRAIN: &[Field] = &[
         name: "average",
         form: Form::Word(&["none", "ema", "swa"]),
         default: "\"none\"",
-        help: "of the weights, for validation and for the end: exponential (ema) or plain (swa)",
+        help: "of the weights, for validation and for the end: exponential (ema), or plain over the last quarter (swa)",
     },
     Field { name: "average_decay", form: Form::Share, default: "0.999", help: "of `average = \"ema\"`" },
     Field {
@@ -76,9 +76,9 @@ pub enum Length {
 pub enum Average {
     /// None.
     None,
-    /// w̄ ← d·w̄ + (1 − d)·w with this d.
+    /// w̄ ← d·w̄ + (1 − d)·w with this d, less in the first steps.
     Ema(f64),
-    /// The mean of all steps.
+    /// The mean over the last quarter of the steps.
     Swa,
 }
 

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use chainrule::tensor::Key;
 use chainrule_nn::optimizer::{AnyOptimizer, OptimizerSettings, SettingsError};
+use chainrule_nn::precision::Precision;
 use chainrule_nn::schedule::ScheduleSettings;
 
 use super::build::Row;
 use super::form::{Model, batched};
 use super::loss::Loss;
 use super::module::{Form, Network};
-use super::settings::{Report, Train};
+use super::settings::{Average, Report, Train};
 use super::source::{Entry, Item, ModelError, Problem, Value, parse, section};
 use crate::data::{DataSettings, ExampleType};
-use crate::task::{Objective, Supervised};
+use crate::task::{Averaging, Clip, Objective, Supervised};
 
 /// The sections of a file.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
@@ -139,19 +140,29 @@ impl Spec {
                 loss(output, target)
             },
         )
-        .metrics(self.report.metrics.iter().copied());
+        .metrics(self.report.metrics.iter().copied())
+        .precision(match self.train.precision.as_str() {
+            "bf16" => Precision::Bf16,
+            "f16" => Precision::F16,
+            _ => Precision::F32,
+        });
         match ignored {
             Some(class) => objective.ignore(class),
             None => objective,
         }
     }
 
-    /// The task of training it. Of a [`Form::Gan`] it is another one.
-    pub fn task(&self) -> Supervised<Network, AnyOptimizer<Network>> {
-        let task = Supervised::new(self.objective());
-        match self.train.clip_norm {
-            Some(most) => task.clip_norm(most),
-            None => task,
+    /// The task of training it in so many steps. Of a [`Form::Gan`] it is another one.
+    pub fn task(&self, steps: u64) -> Supervised<Network, AnyOptimizer<Network>> {
+        let train = &self.train;
+        let task = Supervised::new(self.objective()).accumulate(train.accumulate);
+        let clips = [train.clip_value.map(Clip::Value), train.clip_norm.map(Clip::Norm)];
+        let task = clips.into_iter().flatten().fold(task, Supervised::clip);
+        match train.average {
+            Average::None => task,
+            Average::Ema(decay) => task.average(Averaging::ExponentialWarm(decay)),
+            // Of the last quarter.
+            Average::Swa => task.average(Averaging::Stochastic { start: steps - steps / 4, every: 1 }),
         }
     }
 

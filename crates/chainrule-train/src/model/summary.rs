@@ -104,7 +104,7 @@ impl Spec {
     /// The step of a training and its evaluation, written and laid out.
     fn laid_out(&self, network: Network, example: &ExampleType) -> Result<(u64, Memory), ModelError> {
         let optimizer = self.optimizer(&network, 1000)?;
-        let task = self.task();
+        let task = self.task(1000);
         let types = |types: &[Type]| types.iter().map(|ty| placeholder(&batched(ty, self.train().batch))).collect();
         let batch = Batch { inputs: types(&example.inputs), targets: types(&example.targets) };
         let fit: Fit<Network, AnyOptimizer<Network>> = task.start(network, optimizer);

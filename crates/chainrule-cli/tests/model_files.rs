@@ -1,0 +1,277 @@
+//! The commands over model files as their users meet them: training, asking a run, going on after a kill, mistakes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chainrule"));
+    command.current_dir(folder).args(arguments).env("NO_COLOR", "1").env_remove("CHAINRULE_DATA");
+    command
+}
+
+fn chainrule(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn page(folder: &Path, arguments: &[&str]) -> String {
+    let output = chainrule(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn json(folder: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&page(folder, &[arguments, &["--json"]].concat())).unwrap()
+}
+
+/// What does not fail with this code and say this in its one error.
+fn wrong(folder: &Path, rows: &[(&[&str], i32, &[&str])]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (arguments, code, says) in rows {
+        let output = chainrule(folder, arguments);
+        let message = text(&output.stderr);
+        let right = output.status.code() == Some(*code)
+            && says.iter().all(|part| message.contains(part))
+            && message.matches("error: ").count() == 1
+            && !message.contains("panicked");
+        if !right {
+            problems.push(format!("{arguments:?} gave {:?}, should say {says:?}:\n{message}", output.status.code()));
+        }
+    }
+    problems
+}
+
+/// Two dense layers on the digits inside, small.
+const SMALL: &str = r#"
+[data]
+set = "digits"
+validation = 0.2
+
+[model]
+layers = ["flatten", { linear = 16, name = "hidden" }, "relu", { dropout = 0.1 }, { linear = "classes", name = "out" }]
+
+[optimizer]
+name = "adamw"
+rate = 5e-3
+
+[train]
+epochs = 3
+batch = 32
+
+[report]
+metrics = ["accuracy", "confusion"]
+watch = "accuracy"
+"#;
+
+/// A language model, smaller still.
+const WRITER: &str = r#"
+[data]
+set = "text"
+path = "book.txt"
+context = 16
+[model]
+layers = [{ embedding = 8 }, { gru = 16 }, { linear = "classes" }]
+[train]
+steps = 30
+batch = 8
+[report]
+metrics = ["perplexity"]
+"#;
+
+#[test]
+fn a_file_trains_is_measured_and_predicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("small.toml"), SMALL).unwrap();
+    let report = json(at, &["train", "small.toml", "--threads", "1"]);
+    let test = &report["test"];
+    assert!(test["numbers"]["accuracy"].as_f64().unwrap() > 0.8, "{report}");
+    assert_eq!((&test["examples"], &report["parameters"]), (&359.into(), &1210.into()));
+    for name in ["model.toml", "config.json", "metrics.jsonl", "checkpoint.safetensors", "curves.png", "report.json"] {
+        assert!(at.join("runs/small-1").join(name).is_file(), "{name}");
+    }
+    // The run alone is asked; the file may be gone.
+    fs::remove_file(at.join("small.toml")).unwrap();
+    let measured = json(at, &["evaluate", "runs/small-1"]);
+    assert_eq!((&measured["numbers"], &measured["part"]), (&test["numbers"], &"test".into()));
+    let best = json(at, &["evaluate", "--best", "--part", "validation"]);
+    assert_eq!(best["numbers"]["accuracy"], report["best"]["value"]);
+    let table = page(at, &["evaluate"]);
+    assert!(table.contains("class  examples   recall  precision") && table.contains("359 test examples"), "{table}");
+
+    let told = json(at, &["predict", "--index", "3"]);
+    let shares = told["class"]["probabilities"].as_array().unwrap();
+    assert!((shares.iter().map(|share| share.as_f64().unwrap()).sum::<f64>() - 1.0).abs() < 1e-5);
+    let page_of = page(at, &["predict", "--index", "3"]);
+    assert!(page_of.contains("as the network sees it, 8×8") && page_of.contains("it is read as"), "{page_of}");
+    let zeros = vec!["0"; 64].join(",");
+    fs::write(at.join("table.csv"), format!("{zeros}\n{zeros}\n")).unwrap();
+    let lines = page(at, &["predict", "--csv", "table.csv"]);
+    assert!(lines.lines().count() == 2 && lines.lines().all(|line| line.contains(',')), "{lines}");
+}
+
+#[test]
+fn settings_of_the_command_line_count_more_and_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("small.toml"), SMALL).unwrap();
+    let settings = ["--steps", "7", "--batch", "16", "--rate", "0.01", "--seed", "4", "--set", "train.average=ema"];
+    let rest = ["--set", "train.precision=bf16", "--set", "train.accumulate=2", "--set", "train.clip_value=1.0"];
+    let report = json(at, &[&["train", "small.toml"], &settings[..], &rest[..]].concat());
+    assert_eq!(report["steps"], 7);
+    let kept = fs::read_to_string(at.join("runs/small-1/model.toml")).unwrap();
+    for line in ["steps = 7", "batch = 16", "rate = 0.01", "seed = 4", "average = \"ema\"", "precision = \"bf16\""] {
+        assert!(kept.contains(line), "{line}: {kept}");
+    }
+    assert_eq!(json(at, &["evaluate"])["numbers"], report["test"]["numbers"]);
+}
+
+#[test]
+fn a_text_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("book.txt"), "the cat sat on the mat. ".repeat(60)).unwrap();
+    fs::write(at.join("writer.toml"), WRITER).unwrap();
+    let report = json(at, &["train", "writer.toml"]);
+    assert!(report["validation"]["perplexity"].as_f64().unwrap() < 14.0, "{report}");
+    fs::remove_file(at.join("book.txt")).unwrap();
+    let ask = ["generate", "runs/writer-1", "--prompt", "the ", "--tokens", "40"];
+    let said = page(at, &ask);
+    assert!(said.starts_with("the ") && said.chars().count() == 45, "{said:?}");
+    assert_eq!(said, page(at, &ask));
+    assert_ne!(said, page(at, &[&ask[..], &["--seed", "1"]].concat()));
+    let greedy = |seed| page(at, &[&ask[..], &["--temperature", "0", "--seed", seed]].concat());
+    assert_eq!(greedy("1"), greedy("2"));
+    let whole = json(at, &[&ask[..], &["--top-k", "3", "--top-p", "0.9"]].concat());
+    assert_eq!((whole["tokens"].as_array().unwrap().len(), &whole["prompt"]), (40, &"the ".into()));
+    let problems = wrong(
+        at,
+        &[
+            (&["generate", "--prompt", "ZEBRA"], 2, &["--prompt", "'Z'"]),
+            (&["generate", "--prompt", ""], 2, &["--prompt", "at least one character"]),
+            (&["generate", "--temperature", "-1"], 2, &["--temperature", "0 or more"]),
+            (&["generate", "--top-k", "0"], 2, &["--top-k"]),
+            (&["generate", "--top-p", "1.5"], 2, &["--top-p"]),
+        ],
+    );
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn an_encoder_with_a_decoder_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let small = ["--steps", "3", "--set", "data.length=4", "--set", "example.input=[4]", "--set", "example.second=[4]"];
+    let report = json(at, &[&["train", "translate-toy", "--batch", "8"], &small[..]].concat());
+    assert!(report["test"]["numbers"]["exact"].is_number(), "{report}");
+    let told = json(at, &["predict", "--index", "0"]);
+    assert_eq!((told["tokens"]["tokens"].as_array().unwrap().len(), told["truth"].as_array().unwrap().len()), (4, 4));
+}
+
+#[test]
+fn mistakes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("bad.toml"), SMALL.replace("linear = 16", "linaer = 16")).unwrap();
+    fs::write(at.join("odd.toml"), SMALL.replace("linear = \"classes\"", "linear = 7")).unwrap();
+    fs::write(at.join("torn.toml"), "[model\n").unwrap();
+    fs::write(at.join("bare.toml"), "[example]\ninput = [3]\n[model]\nlayers = [{ linear = 1 }]\n").unwrap();
+    json(at, &["train", "--epochs", "1", "--hidden", "8"]);
+    fs::write(at.join("small.toml"), SMALL).unwrap();
+    json(at, &["train", "small.toml", "--steps", "2"]);
+    let problems = wrong(
+        at,
+        &[
+            (&["train", "digits-mpl"], 2, &["no recipe `digits-mpl`", "did you mean `digits-mlp`?"]),
+            (&["train", "none.toml"], 2, &["none.toml"]),
+            (&["train", "bad.toml"], 2, &["bad.toml:7", "did you mean `linear`?"]),
+            (&["train", "odd.toml"], 2, &["odd.toml:7", "the data has 10 classes"]),
+            (&["train", "torn.toml"], 2, &["torn.toml:1"]),
+            (&["train", "bare.toml"], 2, &["[data]", "nothing to train on"]),
+            (&["train", "mnist-mlp"], 2, &["mnist", "run scripts/fetch-mnist.sh"]),
+            (&["train", "mnist-cnn", "--data", "nowhere"], 2, &["nowhere", "scripts/fetch-mnist.sh"]),
+            (&["train", "small.toml", "--set", "train.bacth=3"], 2, &["bacth", "did you mean `batch`?"]),
+            (&["train", "small.toml", "--set", "train"], 2, &["--set", "train.batch=64"]),
+            (&["train", "small.toml", "--set", "data.set.x=1"], 2, &["--set", "no table"]),
+            (&["train", "small.toml", "--hidden", "3"], 2, &["--hidden", "[model]"]),
+            (&["train", "--steps", "3"], 2, &["--steps needs a model"]),
+            (&["train", "small.toml", "--rate", "1e30", "--quiet"], 1, &["lower learning rate"]),
+            (&["train", "--resume", "runs/small-1", "--rate", "0.5"], 2, &["small-1", "other settings", "optimizer"]),
+            (&["train", "digits-cnn", "--resume"], 2, &["no \"digits-cnn\" run"]),
+            (&["evaluate", "runs/digits-1"], 2, &["digits-1", "not trained from a model file"]),
+            (&["evaluate", "nowhere"], 2, &["nowhere"]),
+            (&["evaluate", "runs"], 2, &["runs"]),
+            (&["generate", "runs/small-1"], 2, &["no language model"]),
+            (&["predict", "runs/small-1", "--index", "359"], 2, &["--index 359", "0 to 358"]),
+            (&["predict", "runs/small-1", "--image", "no.png"], 2, &["--image", "no.png"]),
+            (&["predict", "runs/small-1", "--csv", "small.toml"], 2, &["--csv small.toml, line"]),
+        ],
+    );
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn damaged_runs_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("small.toml"), SMALL).unwrap();
+    json(at, &["train", "small.toml", "--steps", "2"]);
+    let rows: [(&str, &str, &[u8], &[&str]); 5] = [
+        ("model.safetensors", "cut", b"{}", &["model.safetensors", "not a usable safetensors file"]),
+        ("config.json", "foreign", b"{\"epochs\": 3}", &["config.json"]),
+        (
+            "config.json",
+            "huge",
+            b"{\"name\":\"a\",\"inputs\":[{\"dtype\":\"f32\",\"shape\":[999999999999]}],\"targets\":[]}",
+            &["config.json", "larger"],
+        ),
+        ("model.toml", "other", b"[model]\nlayers = [\"flatten\", { linear = 3 }]\n", &["in the model"]),
+        ("model.toml", "torn", b"[model", &["model.toml:1"]),
+    ];
+    let mut problems = Vec::new();
+    for (name, _, bytes, says) in rows {
+        let path = at.join("runs/small-1").join(name);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        problems.extend(wrong(at, &[(&["evaluate", "runs/small-1"], 2, says)]));
+        fs::write(&path, good).unwrap();
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_training_of_a_file_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("small.toml"), SMALL).unwrap();
+    let settings = ["train", "small.toml", "--epochs", "30", "--save-every", "7", "--set", "train.average=ema"];
+    json(at, &settings);
+    let (whole, run) = (at.join("runs/small-1"), at.join("runs/small-2"));
+    let size = fs::metadata(whole.join("metrics.jsonl")).unwrap().len();
+    let mut child = command(at, &settings).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let written = || fs::metadata(run.join("metrics.jsonl")).map_or(0, |file| file.len());
+    for _ in 0..3000 {
+        if written() > size / 4 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(written() < size, "it was over before it was killed");
+    let report = json(at, &["train", "small.toml", "--resume", "--threads", "1"]);
+    assert_eq!((&report["steps"], &report["stopped"]), (&(30 * 35).into(), &false.into()));
+    for name in ["metrics.jsonl", "model.safetensors", "best.safetensors", "checkpoint.safetensors"] {
+        assert!(fs::read(whole.join(name)).unwrap() == fs::read(run.join(name)).unwrap(), "{name} differs");
+    }
+    // No schedule goes by its length, so it can be longer.
+    let longer = json(at, &["train", "--resume", "runs/small-2", "--epochs", "31"]);
+    assert_eq!((&longer["steps"], &longer["steps_now"]), (&(31 * 35).into(), &35.into()));
+}
