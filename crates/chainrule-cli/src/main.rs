@@ -1,6 +1,7 @@
 //! The `chainrule` command: arguments and printing only. Each subcommand is a module with its arguments and a `run`;
 //! how they end (exit codes, errors, JSON) is in `outcome.rs`.
 
+mod bench;
 mod data;
 mod derive;
 mod evaluate;
@@ -45,6 +46,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::BenchArgs),
     Data(data::DataArgs),
     Derive(derive::DeriveArgs),
     Check(lens::CheckArgs),
@@ -69,6 +71,7 @@ Examples:
 
 fn main() -> ExitCode {
     outcome::finish(match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(arguments),
         Command::Data(arguments) => data::run(arguments),
         Command::Derive(arguments) => derive::run(arguments),
         Command::Check(arguments) => lens::check(arguments),

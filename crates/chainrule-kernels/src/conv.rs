@@ -1,20 +1,23 @@
-//! Convolution in one to three dimensions, as patches times weights.
+//! Convolution in one to three dimensions, as a product of matrices whose operands are laid out as they are needed.
 //!
-//! Patches (im2col) are made a bounded block at a time and multiplied at once, while they are in cache. The same
-//! code serves the forward pass, the input gradient (flipped weights, dilated input) and the weight gradient (a huge
-//! kernel and a small result): blocks cut the result's columns, and the summed dimension where it is long.
+//! An image is copied with its padding into a room (`room.rs`) that stays in cache; panels for the inner loop of the
+//! product come straight from there, and no matrix of patches is made. The same code serves the forward pass, the
+//! input gradient (flipped weights, dilated input: phase by phase, without its zeros) and the weight gradient (a huge
+//! kernel and a small result): the longer of kernel and result is what the inner loops run along.
 
-mod patches;
+mod by_results;
+mod by_taps;
+mod room;
 #[cfg(test)]
 mod tests;
 
 use crate::alphabet::DType;
 use crate::element::Stored;
-use crate::gemm::{Matrix, Multiply, widen};
-use crate::pool::{Pool, Shared, fill_tiles, in_tiles};
-use crate::scratch;
+use crate::gemm::Multiply;
+use crate::pool::{Pool, Shared};
 use crate::view::{Dims, View, ViewMut, numel};
-use patches::{Patches, Side};
+use crate::window;
+use room::Space;
 
 /// How a kernel passes over its input; every list has one entry for each spatial dimension.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,48 +87,44 @@ pub fn conv(pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut) {
     }
 }
 
-/// Elements of a block of patches.
-const BLOCK: usize = 1 << 17;
-/// Longest stretch of the summed dimension in one block.
-const DEPTH: usize = 1024;
-/// Multiply-adds below which results are not cut further for threads' sake.
+/// Multiply-adds that are worth handing to another thread.
 const GRAIN: usize = 1 << 20;
+/// Elements of a room that stay in the second-level cache.
+const ROOM: usize = 1 << 17;
 
-/// The sizes of one convolution, and how it is cut.
-struct Plan {
-    groups: usize,
-    batch: usize,
-    /// Output channels of a group.
-    channels: usize,
-    /// Summed dimension: input channels of a group times kernel elements.
-    depth: usize,
-    /// Spatial elements of a result.
-    spatial: usize,
-    /// Result elements of a channel over the batch.
-    columns: usize,
-    tile: usize,
-    /// Stretches into which the summed dimension is cut, summed in order at the end.
-    parts: usize,
-    part: usize,
+fn three<T: Copy>(values: &[T], one: T) -> [T; 3] {
+    let mut all = [one; 3];
+    all[3 - values.len()..].copy_from_slice(values);
+    all
 }
 
-impl Plan {
-    fn new(groups: usize, batch: usize, channels: usize, depth: usize, spatial: usize) -> Plan {
-        let columns = batch * spatial;
-        let fitting = (BLOCK / depth.min(DEPTH)).clamp(64, 4096) & !15;
-        // Whole images where they are small, parts of one image where they are large.
-        let tile =
-            if fitting >= spatial { fitting / spatial * spatial } else { spatial.div_ceil(spatial.div_ceil(fitting)) };
-        let tile = tile.min(columns);
-        let tiles = groups * columns.div_ceil(tile);
-        let parts = if tiles >= 8 {
-            1
-        } else {
-            (8usize.div_ceil(tiles)).min(channels * depth * tile / GRAIN).min(depth / 256).max(1)
-        };
-        let part = depth.div_ceil(parts).next_multiple_of(16);
-        Plan { groups, batch, channels, depth, spatial, columns, tile, parts: depth.div_ceil(part), part }
-    }
+/// The number of coordinates below three sizes.
+fn count(sizes: [usize; 3]) -> usize {
+    sizes.iter().product()
+}
+
+/// One convolution of a part of the taps into a part of the results.
+struct Job<'a, T> {
+    groups: usize,
+    batch: usize,
+    /// Input channels and results of a group.
+    inputs: usize,
+    outputs: usize,
+    space: Space,
+    source: &'a [T],
+    /// First element of the input, and the steps between images and channels.
+    origin: isize,
+    image_stride: isize,
+    channel_stride: isize,
+    kernel: &'a [T],
+    kernel_origin: isize,
+    /// Steps between outputs, inputs, and along space.
+    kernel_strides: [isize; 5],
+    /// First element of the result, and the steps along space.
+    out_origin: usize,
+    out_steps: [usize; 3],
+    /// Elements of one channel of the result.
+    out_channel: usize,
 }
 
 fn run<T>(pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut)
@@ -142,131 +141,98 @@ where
         "conv: input {x:?} and kernel {w:?} in {groups} groups do not fit"
     );
     let sizes = spec.output_sizes(&x[2..], &w[2..]);
-    let (channels, depth, spatial) = (w[0] / groups, numel(&w[1..]), numel(&sizes));
-    let out: &mut [T] = out.elements(lhs.dtype, x[0] * w[0] * spatial);
+    let out: &mut [T] = out.elements(lhs.dtype, x[0] * w[0] * numel(&sizes));
     if out.is_empty() {
         return;
     }
-    if depth == 0 || x[1..].contains(&0) {
+    if w.contains(&0) || x.contains(&0) {
         return out.fill(T::default());
     }
-    let plan = Plan::new(groups, x[0], channels, depth, spatial);
-    let strides = &lhs.layout.strides;
-    let kernel = Side::new(strides[1], &w[2..], &spec.rhs_dilation);
-    let result = Side::new(strides[0], &sizes, &spec.stride);
-    let source: &[T] = lhs.elements();
-    let patches = Patches::new(source, &x[2..], &strides[2..], &spec.pad_low, &spec.lhs_dilation, kernel, result);
-    scratch::with::<T::Number, _>(rhs.layout.numel(), |weights| {
-        widen(pool, rhs.elements::<T>(), rhs.layout, weights);
-        let origin = |group: usize| lhs.layout.offset as isize + (group * w[1]) as isize * strides[1];
-        multiply::<T>(pool, &plan, &patches, &origin, weights, out);
-    });
+    let (ls, rs) = (&lhs.layout.strides, &rhs.layout.strides);
+    let spatial = three(&rs[2..], 0);
+    let out_steps = three(&crate::view::contiguous_strides(&sizes).iter().map(|&s| s as usize).collect::<Dims>(), 0);
+    let job = Job {
+        groups,
+        batch: x[0],
+        inputs: w[1],
+        outputs: w[0] / groups,
+        space: Space {
+            sizes: three(&x[2..], 1),
+            strides: three(&ls[2..], 0),
+            pad: three(&spec.pad_low, 0),
+            dilation: three(&spec.lhs_dilation, 1),
+            kernel: three(&w[2..], 1),
+            kernel_step: three(&spec.rhs_dilation, 1),
+            result: three(&sizes, 1),
+            result_step: three(&spec.stride, 1),
+        },
+        source: lhs.elements(),
+        origin: lhs.layout.offset as isize,
+        image_stride: ls[0],
+        channel_stride: ls[1],
+        kernel: rhs.elements(),
+        kernel_origin: rhs.layout.offset as isize,
+        kernel_strides: [rs[0], rs[1], spatial[0], spatial[1], spatial[2]],
+        out_origin: 0,
+        out_steps,
+        out_channel: numel(&sizes),
+    };
+    let plain = job.space.kernel_step == [1; 3] && job.space.result_step == [1; 3];
+    if plain && job.space.dilation != [1; 3] {
+        // Results of one phase of the dilation meet taps of one phase only, and no zeros between elements.
+        let phases = job.space.dilation;
+        window::each_index(&phases, |phase| job.phase([phase[0], phase[1], phase[2]]).run(pool, out));
+    } else {
+        job.run(pool, out);
+    }
 }
 
-/// Runs the plan: blocks of patches times weights, then the sum over parts.
-fn multiply<T>(
-    pool: &Pool,
-    plan: &Plan,
-    patches: &Patches<T>,
-    origin: &(dyn Fn(usize) -> isize + Sync),
-    weights: &[T::Number],
-    out: &mut [T],
-) where
+impl<T> Job<'_, T>
+where
     T: Stored,
     T::Number: Multiply,
 {
-    let tiles = plan.columns.div_ceil(plan.tile);
-    let total = plan.groups * plan.channels * plan.columns;
-    let shared = Shared::new(out);
-    let partial_len = if plan.parts > 1 { plan.parts * total } else { 0 };
-    scratch::with::<T::Number, _>(partial_len, |partial| {
-        let partial = Shared::new(partial);
-        in_tiles(pool, plan.groups * tiles * plan.parts, 1, |task, _| {
-            let (part, rest) = (task % plan.parts, task / plan.parts);
-            let (group, tile) = (rest / tiles, rest % tiles);
-            let columns = tile * plan.tile..((tile + 1) * plan.tile).min(plan.columns);
-            let rows = part * plan.part..((part + 1) * plan.part).min(plan.depth);
-            // GEMM reads whole vectors of columns as they lie; others it would pack again.
-            let pitch = columns.len().next_multiple_of(patches::TURNED);
-            scratch::with::<T::Number, _>(plan.channels * pitch, |sums| {
-                let weights = &weights[group * plan.channels * plan.depth..][..plan.channels * plan.depth];
-                block(plan, patches, origin(group), weights, rows, columns.clone(), sums);
-                // A tile's columns, image by image, go to their places in the result or in the part's own sums.
-                let mut column = columns.start;
-                while column < columns.end {
-                    let (image, at) = (column / plan.spatial, column % plan.spatial);
-                    let count = (plan.spatial - at).min(columns.end - column);
-                    for channel in 0..plan.channels {
-                        let from = &sums[channel * pitch + column - columns.start..][..count];
-                        let place = ((image * plan.groups + group) * plan.channels + channel) * plan.spatial + at;
-                        // SAFETY: tasks own disjoint columns of disjoint groups and parts.
-                        unsafe {
-                            if plan.parts > 1 {
-                                partial.slice(part * total + place, count).copy_from_slice(from);
-                            } else {
-                                let to = shared.slice(place, count);
-                                to.iter_mut().zip(from).for_each(|(o, &x)| *o = T::store(x));
-                            }
-                        }
-                    }
-                    column += count;
-                }
-            });
-        });
-        if plan.parts > 1 {
-            // SAFETY: all tasks are done; from here the sums are only read.
-            let (partial, out) = unsafe { (&*partial.slice(0, partial_len), shared.slice(0, total)) };
-            fill_tiles(pool, out, 1, 1 << 13, |start, out| {
-                for (i, o) in out.iter_mut().enumerate() {
-                    let mut sum = partial[start + i];
-                    for part in 1..plan.parts {
-                        sum = crate::element::Number::add(sum, partial[part * total + start + i]);
-                    }
-                    *o = T::store(sum);
-                }
-            });
+    /// The results `phase, phase + dilation, …` of a convolution over a dilated input.
+    fn phase(&self, phase: [usize; 3]) -> Self {
+        let mut job = Job { space: self.space.clone(), ..*self };
+        for (axis, &phase) in phase.iter().enumerate() {
+            let (dilation, pad) = (self.space.dilation[axis], self.space.pad[axis]);
+            let shift = phase as isize - pad;
+            // Tap k meets an element where k + shift is a multiple of the dilation.
+            let first = (-shift).rem_euclid(dilation as isize) as usize;
+            let space = &mut job.space;
+            space.kernel[axis] = self.space.kernel[axis].saturating_sub(first).div_ceil(dilation);
+            space.result[axis] = self.space.result[axis].saturating_sub(phase).div_ceil(dilation);
+            space.pad[axis] = -((first as isize + shift) / dilation as isize);
+            space.dilation[axis] = 1;
+            job.kernel_origin += first as isize * self.kernel_strides[2 + axis];
+            job.kernel_strides[2 + axis] *= dilation as isize;
+            job.out_origin += phase * self.out_steps[axis];
+            job.out_steps[axis] *= dilation;
         }
-    });
-    debug_assert_eq!(plan.batch * plan.spatial, plan.columns);
-}
+        job
+    }
 
-/// sums [channels, columns] = weights[.., rows] · patches[rows, columns], a bounded depth at a time, with columns padded
-/// to whole vectors.
-fn block<T>(
-    plan: &Plan,
-    patches: &Patches<T>,
-    origin: isize,
-    weights: &[T::Number],
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
-    sums: &mut [T::Number],
-) where
-    T: Stored,
-    T::Number: Multiply,
-{
-    let pitch = columns.len().next_multiple_of(patches::TURNED);
-    let deepest = (BLOCK / pitch).clamp(64, DEPTH).min(rows.len());
-    // A long row is a multiple of a page often enough: its column would fall into one set of the cache.
-    let packed = if plan.depth > 2 * DEPTH { deepest * plan.channels } else { 0 };
-    scratch::with::<T::Number, _>(deepest * pitch + packed, |room| {
-        let (room, packed) = room.split_at_mut(deepest * pitch);
-        let mut start = rows.start;
-        while start < rows.end {
-            let depth = deepest.min(rows.end - start);
-            let room = &mut room[..depth * pitch];
-            patches.fill(origin, start..start + depth, columns.clone(), pitch, room);
-            let mut lhs = Matrix { data: weights[start..].as_ptr(), row: plan.depth as isize, column: 1 };
-            if !packed.is_empty() {
-                for (row, packed) in packed.chunks_exact_mut(depth).take(plan.channels).enumerate() {
-                    packed.copy_from_slice(&weights[row * plan.depth + start..][..depth]);
-                }
-                lhs = Matrix { data: packed.as_ptr(), row: depth as isize, column: 1 };
-            }
-            let rhs = Matrix { data: room.as_ptr(), row: pitch as isize, column: 1 };
-            let size = [plan.channels, pitch, depth];
-            // SAFETY: the weights hold channels · depth elements, the room depth · pitch, the sums channels · pitch.
-            unsafe { T::Number::multiply(size, sums.as_mut_ptr(), pitch, start > rows.start, lhs, rhs) };
-            start += depth;
+    fn run(&self, pool: &Pool, out: &mut [T]) {
+        let (taps, results) = (count(self.space.kernel), count(self.space.result));
+        if results == 0 {
+            return;
         }
-    });
+        let out = Shared::new(out);
+        if taps == 0 {
+            return self.zeros(out);
+        }
+        if taps > results { self.by_taps(pool, out) } else { self.by_results(pool, out) }
+    }
+
+    /// Results that no tap reaches.
+    fn zeros(&self, out: Shared<T>) {
+        for channel in 0..self.batch * self.groups * self.outputs {
+            window::each_index(&self.space.result, |at| {
+                let place: usize = (0..3).map(|axis| at[axis] * self.out_steps[axis]).sum();
+                // SAFETY: a result of this job.
+                unsafe { out.slice(self.out_origin + channel * self.out_channel + place, 1)[0] = T::default() };
+            });
+        }
+    }
 }

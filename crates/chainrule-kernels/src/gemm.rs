@@ -1,19 +1,26 @@
 //! Matrix products, one or a batch of them.
 //!
-//! f32 and f64 go to the `gemm` crate's single-threaded kernel, tile by tile; bf16 and f16 are widened to f32 and
-//! rounded once; integers wrap, in plain loops. Tiles follow from shapes, so the bits do not depend on the threads.
+//! The result is cut into blocks; for each, the operands are laid out in panels (`tile.rs`) in the thread's own cache and
+//! multiplied tile by tile. bf16 and f16 are widened to f32 and rounded once; integers wrap. Blocks follow from shapes
+//! and sums run in order, so the bits depend neither on the threads nor on the width of the vectors.
+
+pub(crate) mod tile;
 
 use crate::alphabet::DType;
-use crate::element::{Number, Plain, Stored};
+use crate::element::{Number, Stored};
 use crate::pool::{Pool, Shared, fill_tiles, in_tiles};
 use crate::scratch;
 use crate::simd::{Arch, Loop, dispatch};
 use crate::view::{Layout, View, ViewMut, numel};
 use crate::walk::Walk;
 use half::{bf16, f16};
+use std::ops::Range;
+use tile::Looped;
 
-/// Multiply-adds that one tile takes where there is a choice.
-const GRAIN: usize = 1 << 21;
+/// Multiply-adds that one block takes where there is a choice.
+const GRAIN: usize = 1 << 20;
+/// Rows or columns that a block has where the matrix has them.
+const THIN: usize = 64;
 /// Below this many multiply-adds a plain loop beats packing.
 const SMALL: usize = 1 << 9;
 
@@ -36,90 +43,95 @@ impl<T> Matrix<T> {
 }
 
 /// A number that matrices are multiplied in.
-pub(crate) trait Multiply: Number + Stored<Number = Self> {
-    /// out (m × n, rows `row` apart) = or += lhs (m × k) · rhs (k × n).
+pub(crate) trait Multiply: Looped + Stored<Number = Self> {}
+impl<T: Looped + Stored<Number = T>> Multiply for T {}
+
+/// A right operand that can lay out its panels.
+pub(crate) trait Right<T>: Sync {
+    /// Lays out rows `depth` of the panel of `width` columns from `column` on, with `pitch` elements a row.
     ///
     /// # Safety
-    /// All elements of the three matrices lie in valid memory, and `out` overlaps neither operand.
-    unsafe fn multiply(
-        size: [usize; 3],
-        out: *mut Self,
-        row: usize,
-        accumulate: bool,
-        lhs: Matrix<Self>,
-        rhs: Matrix<Self>,
-    );
+    /// [`tile::SLACK`] elements after the panel may be overwritten.
+    unsafe fn panel(&self, depth: Range<usize>, column: usize, width: usize, to: *mut T, pitch: usize);
 }
 
-macro_rules! by_crate {
-    ($t:ty, $gemm:path) => {
-        impl Multiply for $t {
-            unsafe fn multiply(
-                [m, n, k]: [usize; 3],
-                out: *mut $t,
-                row: usize,
-                accumulate: bool,
-                lhs: Matrix<$t>,
-                rhs: Matrix<$t>,
-            ) {
-                if m * n * k <= SMALL {
-                    return dispatch(Plainly { size: [m, n, k], out, row, accumulate, lhs, rhs });
+impl<T: Multiply> Right<T> for Matrix<T> {
+    unsafe fn panel(&self, depth: Range<usize>, column: usize, width: usize, to: *mut T, pitch: usize) {
+        let from = self.at(depth.start, column).data;
+        // SAFETY: whoever made the matrix promised its elements.
+        unsafe { T::loops().pack(from, self.column, self.row, width, depth.len(), to, pitch) }
+    }
+}
+
+/// Longest depth of a panel: a panel of rows stays in the first-level cache.
+const DEPTH: usize = 384;
+
+/// out (m × n, rows `row` apart) = or += lhs (m × k) · rhs (k × n), in this thread.
+///
+/// # Safety
+/// All elements of the operands lie in valid memory, and `out` overlaps neither.
+pub(crate) unsafe fn multiply<T: Multiply>(
+    [m, n, k]: [usize; 3],
+    out: *mut T,
+    row: usize,
+    accumulate: bool,
+    lhs: Matrix<T>,
+    rhs: &impl Right<T>,
+) {
+    let loops = T::loops();
+    let panels = n.div_ceil(loops.columns());
+    let depth = k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1);
+    // Panels of nearly equal numbers of rows.
+    let rows = m.div_ceil(m.div_ceil(loops.rows).max(1)).max(1);
+    let columns = loops.columns();
+    let right_len = panels * columns * depth;
+    scratch::with::<T, _>(right_len + rows * depth + columns * rows + 2 * tile::SLACK, |room| {
+        let (right, room) = room.split_at_mut(right_len + tile::SLACK);
+        let (left, corner) = room.split_at_mut(rows * depth + tile::SLACK);
+        let (right, left, corner) = (right.as_mut_ptr(), left.as_mut_ptr(), corner.as_mut_ptr());
+        for start in (0..k.max(1)).step_by(depth) {
+            let some = start..(start + depth).min(k);
+            let accumulate = accumulate || start > 0;
+            // SAFETY: panels lie in the room, tiles in `out`, or in the corner where they would reach beyond it.
+            unsafe {
+                for panel in 0..panels {
+                    let column = panel * columns;
+                    let width = columns.min(n - column);
+                    rhs.panel(some.clone(), column, width, right.add(column * depth), loops.pitch(width));
                 }
-                let alpha = if accumulate { 1.0 } else { 0.0 };
-                // The crate prefers results whose columns are contiguous, so it is given the transposed product.
-                // SAFETY: the caller's promise.
-                unsafe {
-                    $gemm()(
-                        n,
-                        m,
-                        k,
-                        out,
-                        row as isize,
-                        1,
-                        accumulate,
-                        rhs.data,
-                        rhs.row,
-                        rhs.column,
-                        lhs.data,
-                        lhs.row,
-                        lhs.column,
-                        alpha,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        gemm_common::Parallelism::None,
-                    )
+                for i in (0..m).step_by(rows) {
+                    let height = rows.min(m - i);
+                    let from = lhs.at(i, start).data;
+                    loops.pack(from, lhs.row, lhs.column, height, some.len(), left, height);
+                    for panel in 0..panels {
+                        let column = panel * columns;
+                        let width = columns.min(n - column);
+                        let pitch = loops.pitch(width);
+                        let tile = loops.tile(height, pitch);
+                        let (right, out) = (right.add(column * depth), out.add(i * row + column));
+                        if width == pitch {
+                            tile(some.len(), left, right, out, row, accumulate);
+                            continue;
+                        }
+                        tile(some.len(), left, right, corner, pitch, false);
+                        for r in 0..height {
+                            for c in 0..width {
+                                let (sum, place) = (*corner.add(r * pitch + c), out.add(r * row + c));
+                                *place = if accumulate { (*place).add(sum) } else { sum };
+                            }
+                        }
+                    }
                 }
             }
         }
-    };
+    });
 }
-by_crate!(f32, gemm_f32::gemm::f32::get_gemm_fn);
-by_crate!(f64, gemm_f64::gemm::f64::get_gemm_fn);
-
-macro_rules! by_loops {
-    ($($t:ty),*) => { $(impl Multiply for $t {
-        unsafe fn multiply(
-            size: [usize; 3],
-            out: *mut $t,
-            row: usize,
-            accumulate: bool,
-            lhs: Matrix<$t>,
-            rhs: Matrix<$t>,
-        ) {
-            dispatch(Plainly { size, out, row, accumulate, lhs, rhs })
-        }
-    })* };
-}
-by_loops!(i32, i64, u8);
 
 /// A product by plain loops, each row of the result built from rows of `rhs`.
 struct Plainly<T> {
     size: [usize; 3],
     out: *mut T,
     row: usize,
-    accumulate: bool,
     lhs: Matrix<T>,
     rhs: Matrix<T>,
 }
@@ -128,14 +140,12 @@ impl<T: Number> Loop for Plainly<T> {
     type Output = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        let Plainly { size: [m, n, k], out, row, accumulate, lhs, rhs } = self;
+        let Plainly { size: [m, n, k], out, row, lhs, rhs } = self;
         for i in 0..m {
             // SAFETY: whoever made this promised valid matrices.
             unsafe {
                 let out = std::slice::from_raw_parts_mut(out.add(i * row), n);
-                if !accumulate {
-                    out.fill(T::ZERO);
-                }
+                out.fill(T::ZERO);
                 for p in 0..k {
                     let x = *lhs.at(i, p).data;
                     let from = rhs.at(p, 0).data;
@@ -173,42 +183,11 @@ pub fn matmul(pool: &Pool, lhs: View, rhs: View, out: ViewMut) {
     }
 }
 
-/// Whether the `gemm` crate should read a matrix as it lies.
-fn friendly(layout: &Layout) -> bool {
-    let rank = layout.rank();
-    let ok = |axis: usize| layout.strides[axis] == 1 || layout.shape[axis] == 1;
-    layout.strides[rank - 2..].iter().all(|&stride| stride >= 0) && (ok(rank - 1) || ok(rank - 2))
-}
-
 fn plain<T: Multiply>(pool: &Pool, lhs: View, rhs: View, out: ViewMut) {
-    let count = |view: &View| if friendly(view.layout) { 0 } else { view.layout.numel() };
     let rank = lhs.layout.rank();
     let total = numel(&lhs.shape()[..rank - 1]) * rhs.shape()[rank - 1];
     let out: &mut [T] = out.elements(lhs.dtype, total);
-    scratch::with::<T, _>(count(&lhs), |left| {
-        scratch::with::<T, _>(count(&rhs), |right| {
-            let (a, b): (&[T], &[T]) = (lhs.elements(), rhs.elements());
-            let (lhs_copy, rhs_copy) = (Layout::contiguous(lhs.shape()), Layout::contiguous(rhs.shape()));
-            let (a, la) = tidy(pool, a, lhs.layout, left, &lhs_copy);
-            let (b, lb) = tidy(pool, b, rhs.layout, right, &rhs_copy);
-            product(pool, a, la, b, lb, out);
-        })
-    })
-}
-
-/// A matrix as it lies, or copied into `room`.
-fn tidy<'a, T: Plain>(
-    pool: &Pool,
-    source: &'a [T],
-    layout: &'a Layout,
-    room: &'a mut [T],
-    copied: &'a Layout,
-) -> (&'a [T], &'a Layout) {
-    if friendly(layout) {
-        return (source, layout);
-    }
-    crate::movement::copy_walk(pool, &Walk::new(layout), source, room);
-    (room, copied)
+    product(pool, lhs.elements(), lhs.layout, rhs.elements(), rhs.layout, out);
 }
 
 fn widened<T: Stored<Number = f32>>(pool: &Pool, lhs: View, rhs: View, out: ViewMut) {
@@ -271,23 +250,35 @@ fn product<T: Multiply>(pool: &Pool, a: &[T], la: &Layout, b: &[T], lb: &Layout,
             // SAFETY: layouts were checked, `out` holds batch · m · n elements, and blocks are disjoint.
             unsafe {
                 let out = shared.pointer().add(item * m * n + i * n + j);
-                T::multiply(size, out, n, false, lhs.at(i, 0), rhs.at(0, j));
+                let (lhs, rhs) = (lhs.at(i, 0), rhs.at(0, j));
+                match m * n * k <= SMALL {
+                    true => dispatch(Plainly { size, out, row: n, lhs, rhs }),
+                    false => multiply(size, out, n, false, lhs, &rhs),
+                }
             }
         }
     });
 }
 
-/// Rows and columns of a block of the result: about eight blocks where the product is large.
+/// Rows and columns of a block of the result: about eight blocks where the product is large, and none so thin that
+/// laying out its operands would show.
 fn blocks(m: usize, n: usize, k: usize) -> (usize, usize) {
     let wanted = (m * n * k / GRAIN).clamp(1, 8);
-    if wanted == 1 {
-        return (m, n);
-    }
     let (mut down, mut across) = (1, 1);
     while down * across < wanted {
-        if m / down >= n / across { down *= 2 } else { across *= 2 }
+        let (high, wide) = (m / down, n / across);
+        match (high >= 2 * THIN, wide >= 2 * THIN) {
+            (_, true) if wide >= high => across *= 2,
+            (true, _) => down *= 2,
+            (_, true) => across *= 2,
+            _ => break,
+        }
     }
-    (m.div_ceil(down).next_multiple_of(16), n.div_ceil(across).next_multiple_of(64))
+    // What stays in the second-level cache beside its operand.
+    while n.div_ceil(across) > 512 {
+        across *= 2;
+    }
+    (m.div_ceil(down).next_multiple_of(12), n.div_ceil(across).next_multiple_of(32))
 }
 
 #[cfg(test)]

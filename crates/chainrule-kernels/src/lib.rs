@@ -28,6 +28,7 @@ mod simd;
 pub mod tape;
 #[cfg(test)]
 mod testing;
+mod vector;
 pub mod view;
 mod walk;
 pub mod window;
@@ -45,4 +46,4 @@ pub use random::random;
 pub use reduce::reduce;
 pub use tape::{Instruction, Source, Tape};
 pub use view::{Dims, Layout, Strides, View, ViewMut};
-pub use window::fold;
+pub use window::{fold, max_pool_gradient};

@@ -11,11 +11,14 @@ use crate::simd::{Arch, Loop, dispatch};
 use crate::view::{View, ViewMut};
 use crate::walk::{Walk, with_range};
 use smallvec::SmallVec;
+use std::marker::PhantomData;
 
 /// Elements that are summed without further splitting.
 const LEAF: usize = 1024;
 /// Elements of a long reduction that one tile takes.
 const PART: usize = 1 << 16;
+/// Elements of a reduction that are joined one after another, many results at a time.
+const FEW: usize = 32;
 /// Columns that are summed side by side.
 const COLUMNS: usize = 256;
 /// Rows that are added one after another before pairing.
@@ -106,13 +109,102 @@ fn run<T: Stored, J: Join>(pool: &Pool, view: View, axes: &[usize], out: ViewMut
         });
     } else {
         let rows = (PART / over.numel).max(1);
-        fill_tiles(pool, out, 1, rows, |start, out| {
-            let mut walk = over.clone();
-            for (i, out) in out.iter_mut().enumerate() {
-                walk.offset = kept.position(start + i);
-                *out = T::store(dispatch(Range::<T, J>::new(source, &walk, 0, walk.numel)));
+        let few = over.numel <= FEW && kept.numel >= FEW;
+        let mut offsets: SmallVec<[isize; FEW]> = SmallVec::new();
+        if few {
+            over.runs(0, over.numel, |at, step, count| offsets.extend((0..count as isize).map(|i| at + i * step)));
+        }
+        fill_tiles(pool, out, 1, rows, |start, out| match few {
+            true => dispatch(Few::<T, J> { source, kept: &kept, offsets: &offsets, start, out, join: PhantomData }),
+            false => dispatch(Rows::<T, J> { source, kept: &kept, over: &over, start, out, join: PhantomData }),
+        });
+    }
+}
+
+/// Results each of which joins a few elements: many results side by side.
+struct Few<'a, T, J> {
+    source: &'a [T],
+    kept: &'a Walk,
+    /// Where the elements of a result lie.
+    offsets: &'a [isize],
+    start: usize,
+    out: &'a mut [T],
+    join: PhantomData<J>,
+}
+
+impl<T: Stored, J: Join> Loop for Few<'_, T, J> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        const SIDE: usize = 64;
+        let mut room = [T::default(); SIDE];
+        let base = self.source.as_ptr();
+        let mut done = 0;
+        self.kept.runs(self.start, self.out.len(), |position, step, count| {
+            for first in (0..count).step_by(SIDE) {
+                let width = SIDE.min(count - first);
+                let mut sums = [J::identity::<T::Number>(); SIDE];
+                let sums = &mut sums[..width];
+                for &offset in self.offsets {
+                    // SAFETY: the layout was checked against its slice.
+                    unsafe {
+                        let from = base.offset(position + first as isize * step + offset);
+                        match step {
+                            1 => {
+                                let from = std::slice::from_raw_parts(from, width);
+                                sums.iter_mut().zip(from).for_each(|(sum, x)| *sum = J::join(*sum, x.load()));
+                            }
+                            // Gathered first, so that joining runs in vectors.
+                            _ => {
+                                let room = &mut room[..width];
+                                room.iter_mut().enumerate().for_each(|(i, x)| *x = *from.offset(i as isize * step));
+                                sums.iter_mut().zip(&*room).for_each(|(sum, x)| *sum = J::join(*sum, x.load()));
+                            }
+                        }
+                    }
+                }
+                let out = &mut self.out[done..done + width];
+                out.iter_mut().zip(&*sums).for_each(|(o, &sum)| *o = T::store(sum));
+                done += width;
             }
         });
+    }
+}
+
+/// Results one after another, each of many elements.
+struct Rows<'a, T, J> {
+    source: &'a [T],
+    kept: &'a Walk,
+    over: &'a Walk,
+    start: usize,
+    out: &'a mut [T],
+    join: PhantomData<J>,
+}
+
+impl<T: Stored, J: Join> Loop for Rows<'_, T, J> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let (inner, step) = self.over.dims[self.over.dims.len() - 1];
+        let len = self.over.numel;
+        if step == 1 && inner == len && len <= LEAF {
+            let base = self.source.as_ptr();
+            let mut done = 0;
+            self.kept.runs(self.start, self.out.len(), |position, step, count| {
+                for i in 0..count as isize {
+                    // SAFETY: the layout was checked against its slice.
+                    let row = unsafe { std::slice::from_raw_parts(base.offset(position + i * step), len) };
+                    self.out[done] = T::store(leaf_of::<T, J>(row));
+                    done += 1;
+                }
+            });
+            return;
+        }
+        let mut walk = self.over.clone();
+        for (i, out) in self.out.iter_mut().enumerate() {
+            walk.offset = self.kept.position(self.start + i);
+            *out = T::store(Range::<T, J>::new(self.source, &walk, 0, len).run::<A>());
+        }
     }
 }
 
@@ -134,12 +226,12 @@ struct Range<'a, T, J> {
     walk: &'a Walk,
     start: usize,
     len: usize,
-    join: std::marker::PhantomData<J>,
+    join: PhantomData<J>,
 }
 
 impl<'a, T: Stored, J: Join> Range<'a, T, J> {
     fn new(source: &'a [T], walk: &'a Walk, start: usize, len: usize) -> Self {
-        Range { source, walk, start, len, join: std::marker::PhantomData }
+        Range { source, walk, start, len, join: PhantomData }
     }
 }
 
@@ -220,7 +312,7 @@ fn columnwise<T: Stored, J: Join>(pool: &Pool, source: &[T], kept: &Walk, over: 
                 let sums = unsafe { shared.slice(part * kept.numel + column, width) };
                 let walk = Walk { offset: kept.position(column), ..over.clone() };
                 let rows = (part * rows).min(over.numel)..((part + 1) * rows).min(over.numel);
-                dispatch(Stretch::<T, J> { source, walk: &walk, rows, sums, join: std::marker::PhantomData });
+                dispatch(Stretch::<T, J> { source, walk: &walk, rows, sums, join: PhantomData });
             }
         });
         fill_tiles(pool, out, 1, 1 << 14, |start, out| {
@@ -249,7 +341,7 @@ struct Stretch<'a, T: Stored, J> {
     walk: &'a Walk,
     rows: std::ops::Range<usize>,
     sums: &'a mut [T::Number],
-    join: std::marker::PhantomData<J>,
+    join: PhantomData<J>,
 }
 
 impl<T: Stored, J: Join> Loop for Stretch<'_, T, J> {

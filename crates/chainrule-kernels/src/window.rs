@@ -5,6 +5,7 @@
 use crate::alphabet::DType;
 use crate::element::{Number, Stored, by_dtype};
 use crate::pool::{Pool, fill_tiles};
+use crate::simd::{Arch, Loop, dispatch};
 use crate::view::{Dims, View, ViewMut, contiguous_strides, numel};
 use crate::walk::Walk;
 
@@ -74,6 +75,133 @@ pub fn fold(pool: &Pool, view: View, sizes: &[usize], strides: &[usize], dilatio
             });
         });
     })
+}
+
+/// The gradient of windows' maxima: each element of x [.., S1..Sk] gets, from every window whose maximum it equals, that
+/// window's gradient over the number of such elements. `maxima` and `gradient` are [.., O1..Ok]; all are contiguous f32 or
+/// f64. Windows are added in row-major order of the place within them.
+pub fn max_pool_gradient(
+    pool: &Pool,
+    operands: [View; 3],
+    window: &[usize],
+    strides: &[usize],
+    dilations: &[usize],
+    out: ViewMut,
+) {
+    match operands[0].dtype {
+        DType::F32 => pool_gradient::<f32>(pool, operands, window, strides, dilations, out),
+        DType::F64 => pool_gradient::<f64>(pool, operands, window, strides, dilations, out),
+        other => panic!("max_pool_gradient: of {other}"),
+    }
+}
+
+fn pool_gradient<T: Number + std::ops::Div<Output = T>>(
+    pool: &Pool,
+    [x, maxima, gradient]: [View; 3],
+    window: &[usize],
+    strides: &[usize],
+    dilations: &[usize],
+    out: ViewMut,
+) {
+    let k = window.len();
+    let lead = x.shape().len().wrapping_sub(k);
+    assert!(
+        strides.len() == k && dilations.len() == k && maxima.shape() == gradient.shape(),
+        "max_pool_gradient: {k} sizes for {:?}, {:?} and {:?}",
+        x.shape(),
+        maxima.shape(),
+        gradient.shape()
+    );
+    assert!(
+        [x, maxima, gradient].iter().all(|view| view.layout.is_contiguous() && view.layout.offset == 0),
+        "max_pool_gradient: operands are contiguous"
+    );
+    let (sizes, counts) = (&x.shape()[lead..], &maxima.shape()[lead..]);
+    for i in 0..k {
+        let reach = (counts[i].max(1) - 1) * strides[i] + (window[i] - 1) * dilations[i] + 1;
+        assert!(reach <= sizes[i] || counts[i] == 0, "max_pool_gradient: windows reach beyond {sizes:?}");
+    }
+    let (plane, many) = (numel(sizes), numel(counts));
+    let out: &mut [T] = out.elements(x.dtype, x.layout.numel());
+    let (x, maxima, gradient): (&[T], &[T], &[T]) = (x.elements(), maxima.elements(), gradient.elements());
+    let shape = Shape { window, strides, dilations, counts, step: contiguous_strides(sizes) };
+    fill_tiles(pool, out, plane, ((1 << 14) / plane.max(1)).max(1), |first, out| {
+        crate::scratch::with::<T, _>(many, |shares| {
+            for (line, out) in out.chunks_exact_mut(plane).enumerate() {
+                let here = |values: &[T], size: usize| -> std::ops::Range<usize> {
+                    debug_assert!(values.len() >= (first + line + 1) * size);
+                    (first + line) * size..(first + line + 1) * size
+                };
+                let (x, maxima) = (&x[here(x, plane)], &maxima[here(maxima, many)]);
+                let gradient = &gradient[here(gradient, many)];
+                dispatch(PoolGradient { shape: &shape, x, maxima, gradient, shares, out });
+            }
+        });
+    });
+}
+
+/// The geometry of windows over one plane.
+struct Shape<'a> {
+    window: &'a [usize],
+    strides: &'a [usize],
+    dilations: &'a [usize],
+    counts: &'a [usize],
+    step: crate::view::Strides,
+}
+
+impl Shape<'_> {
+    /// Calls `f(first window, first element, number, step between elements)` for every place within a window and row of windows.
+    #[inline(always)]
+    fn rows(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
+        let last = self.counts.len() - 1;
+        if self.counts[last] == 0 {
+            return;
+        }
+        each_index(self.window, |place| {
+            let start: usize = (0..=last).map(|i| place[i] * self.dilations[i] * self.step[i] as usize).sum();
+            let mut at = 0;
+            each_index(&self.counts[..last], |row| {
+                let from: usize = (0..last).map(|i| row[i] * self.strides[i] * self.step[i] as usize).sum();
+                f(at, start + from, self.counts[last], self.strides[last]);
+                at += self.counts[last];
+            });
+        });
+    }
+}
+
+struct PoolGradient<'a, T> {
+    shape: &'a Shape<'a>,
+    x: &'a [T],
+    maxima: &'a [T],
+    gradient: &'a [T],
+    shares: &'a mut [T],
+    out: &'a mut [T],
+}
+
+impl<T: Number + std::ops::Div<Output = T>> Loop for PoolGradient<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let PoolGradient { shape, x, maxima, gradient, shares, out } = self;
+        shares.fill(T::ZERO);
+        shape.rows(|window, from, count, step| {
+            let (shares, maxima) = (&mut shares[window..window + count], &maxima[window..window + count]);
+            let x = &x[from..from + (count.max(1) - 1) * step + 1];
+            for i in 0..count {
+                shares[i] = shares[i].add(if x[i * step] == maxima[i] { T::ONE } else { T::ZERO });
+            }
+        });
+        shares.iter_mut().zip(gradient).for_each(|(share, &g)| *share = g / *share);
+        out.fill(T::ZERO);
+        shape.rows(|window, from, count, step| {
+            let (shares, maxima) = (&shares[window..window + count], &maxima[window..window + count]);
+            let x = &x[from..from + (count.max(1) - 1) * step + 1];
+            let out = &mut out[from..from + (count.max(1) - 1) * step + 1];
+            for i in 0..count {
+                out[i * step] = out[i * step].add(if x[i * step] == maxima[i] { shares[i] } else { T::ZERO });
+            }
+        });
+    }
 }
 
 /// Calls `f` with every index below `shape`, in row-major order.

@@ -1,6 +1,7 @@
 //! `compile`: a function becomes one program for each form of its arguments, and runs without being traced again.
 
 use super::machine::{self, ExecuteError, Scratch};
+use super::profile::Profile;
 use crate::optimize;
 use crate::plan::{Plan, PlanOptions};
 use crate::program::{Program, capture};
@@ -9,6 +10,7 @@ use crate::tree::{self, Tree};
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::pool::Pool;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A function that runs as a program; made by [`compile`].
 pub struct Compiled<A, B, F> {
@@ -74,6 +76,24 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
         Ok(tree::rebuild(&version.template, &results))
     }
 
+    /// [`Compiled::run`], and adds to a profile where the time went. Timing costs a few hundredths of a microsecond a step.
+    ///
+    /// # Errors
+    /// As [`Compiled::run`].
+    #[track_caller]
+    pub fn run_profiled(&mut self, arguments: A, profile: &mut Profile) -> Result<B, ExecuteError> {
+        let version = self.version(&arguments);
+        let Version { plan, scratch, .. } = &mut self.versions[version];
+        scratch.measure(plan, true);
+        let start = Instant::now();
+        let result = self.run(arguments);
+        let total = start.elapsed();
+        let Version { plan, scratch, .. } = &mut self.versions[version];
+        profile.collect(plan, scratch, total);
+        scratch.measure(plan, false);
+        result
+    }
+
     /// The program for arguments of this form, as it was optimised.
     #[track_caller]
     pub fn program(&mut self, arguments: &A) -> &Program {
@@ -123,9 +143,9 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
 
 impl<B> Version<B> {
     fn run(&mut self, pool: &Pool, leaves: Vec<Tensor>) -> Result<Vec<Tensor>, ExecuteError> {
-        let pending: Vec<Tensor> = super::eval_all(&leaves);
-        drop(leaves);
-        let mut storages: Vec<Option<Storage>> = pending.into_iter().map(|leaf| Some(leaf.into_storage())).collect();
+        let known = leaves.iter().all(|leaf| leaf.storage().is_some());
+        let leaves = if known { leaves } else { super::eval_all(&leaves) };
+        let mut storages: Vec<Option<Storage>> = leaves.into_iter().map(|leaf| Some(leaf.into_storage())).collect();
         let mut buffers: Vec<Option<Buffer>> = self.plan.results.iter().map(|_| None).collect();
         for &(argument, result) in &self.plan.donated {
             let storage = storages[argument].take().expect("given once");

@@ -3,6 +3,7 @@
 //! A step's outputs are taken out of their tables while it runs, so its operands can be borrowed beside them; the
 //! arena checks that ranges are disjoint. What a loop or branch needs to run its body is kept from run to run.
 
+use super::profile::Timer;
 use crate::plan::{Kernel, Operand, Place, Plan, Step};
 use crate::tensor::{Origin, ScanDims};
 use chainrule_kernels as kernels;
@@ -12,6 +13,7 @@ use chainrule_kernels::tape::Source;
 use chainrule_kernels::view::{View, ViewMut};
 use smallvec::SmallVec;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A program could not be carried out with these values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub(super) struct Scratch {
     arena: Arena,
     /// For each step with a body, in order.
     inner: Vec<Inner>,
+    /// Where times go while a profile is taken.
+    timer: Option<Timer>,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,24 @@ impl Scratch {
             }),
             _ => None,
         });
-        Scratch { arena: Arena::new(plan.arena), inner: inner.collect() }
+        Scratch { arena: Arena::new(plan.arena), inner: inner.collect(), timer: None }
+    }
+
+    /// Measures the steps of the runs to come, those of bodies too; or stops to.
+    pub(super) fn measure(&mut self, plan: &Plan, on: bool) {
+        self.timer = on.then(|| Timer::new(plan.steps.len()));
+        let bodies = plan.steps.iter().flat_map(|step| step.kernel.bodies());
+        let inner = self.inner.iter_mut().flat_map(|inner| &mut inner.bodies);
+        inner.zip(bodies).for_each(|(scratch, body)| scratch.measure(body, on));
+    }
+
+    pub(super) fn timer(&self) -> Option<&Timer> {
+        self.timer.as_ref()
+    }
+
+    /// The memory of bodies, in the order of the plan.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = &Scratch> {
+        self.inner.iter().flat_map(|inner| inner.bodies.iter().map(|scratch| &**scratch))
     }
 }
 
@@ -101,9 +122,10 @@ fn run(
     results: &mut [&mut [u8]],
     scratch: &mut Scratch,
 ) -> Result<(), ExecuteError> {
-    let Scratch { arena, inner } = scratch;
+    let Scratch { arena, inner, timer } = scratch;
     let mut inner = inner.iter_mut();
-    for step in &plan.steps {
+    for (number, step) in plan.steps.iter().enumerate() {
+        let start = timer.as_ref().map(|_| Instant::now());
         let inner = if has_body(&step.kernel) { inner.next() } else { None };
         let mut reads: SmallVec<[Range<usize>; 4]> = SmallVec::new();
         let mut writes: SmallVec<[Range<usize>; 2]> = SmallVec::new();
@@ -156,6 +178,9 @@ fn run(
             Failure::Here(message) => ExecuteError::value(message, step.origin),
             Failure::Inside(error) => error,
         })?;
+        if let (Some(timer), Some(start)) = (timer.as_mut(), start) {
+            timer.add(number, start);
+        }
     }
     Ok(())
 }
@@ -237,6 +262,10 @@ fn kernel(
         }
         Kernel::Fold(windows) => {
             kernels::fold(pool, view(0), &windows.size, &windows.stride, &windows.dilation, out);
+        }
+        Kernel::MaxPoolGradient(w) => {
+            let [x, maxima, gradient] = [view(0), view(1), view(2)];
+            kernels::max_pool_gradient(pool, [x, maxima, gradient], &w.window, &w.stride, &w.dilation, out);
         }
         Kernel::Pad(amounts, fill) => {
             let part = |f: fn(&(usize, usize, usize)) -> usize| amounts.iter().map(f).collect::<SmallVec<[usize; 6]>>();

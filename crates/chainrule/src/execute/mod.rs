@@ -3,10 +3,12 @@
 mod compile;
 mod eval;
 mod machine;
+mod profile;
 
 pub use compile::{Compiled, compile};
 pub use eval::eval_all;
 pub use machine::ExecuteError;
+pub use profile::{Profile, StepTime};
 
 use chainrule_kernels::pool::Pool;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -5,6 +5,9 @@
 
 mod clean;
 mod fuse;
+mod hoist;
+mod join;
+mod known;
 mod simplify;
 
 use crate::program::Program;
@@ -20,8 +23,11 @@ pub struct Pass {
 /// The passes in their order.
 pub const PASSES: &[Pass] = &[
     Pass { name: "simplify", run: simplify::simplify },
+    Pass { name: "hoist", run: hoist::hoist },
+    Pass { name: "join", run: join::join_parts },
     Pass { name: "cse", run: clean::merge_equal },
     Pass { name: "dce", run: clean::remove_unused },
+    Pass { name: "known", run: known::recognise },
     Pass { name: "fuse", run: fuse::fuse },
 ];
 

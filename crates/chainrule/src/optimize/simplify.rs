@@ -4,7 +4,7 @@
 
 use super::inside;
 use crate::program::{Kind, Program, Value};
-use crate::tensor::{Binary, Op, Scalar, Type, Unary};
+use crate::tensor::{Binary, Dims, DotDims, Op, Scalar, Type, Unary};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -57,6 +57,18 @@ pub(super) fn simplify(mut program: Program) -> Program {
     program.outputs.iter_mut().for_each(|value| *value = same[*value as usize]);
     program.instructions = kept;
     program
+}
+
+/// The axes of a dot product that reads one operand before its permutation, if the result keeps its order.
+fn turned_dot(dims: &DotDims, operand: usize, axes: &Dims) -> Option<DotDims> {
+    let mut turned = dims.clone();
+    let (batch, contract) = match operand {
+        0 => (&mut turned.lhs_batch, &mut turned.lhs_contract),
+        _ => (&mut turned.rhs_batch, &mut turned.rhs_contract),
+    };
+    let free = DotDims::free(axes.len(), batch, contract);
+    batch.iter_mut().chain(contract.iter_mut()).for_each(|axis| *axis = axes[*axis]);
+    free.windows(2).all(|pair| axes[pair[0]] < axes[pair[1]]).then_some(turned)
 }
 
 struct Definitions<'a> {
@@ -140,6 +152,18 @@ impl Definitions<'_> {
                 }
                 _ => None,
             },
+            Op::Dot(dims) => {
+                let turned = |i: usize| match self.by(x[i]) {
+                    Some((Op::Permute(axes), y)) => Some((axes, y[0])),
+                    _ => None,
+                };
+                let side =
+                    (0..2).find_map(|i| turned(i).and_then(|(axes, y)| Some((i, y, turned_dot(dims, i, axes)?))));
+                match side? {
+                    (0, y, dims) => by(Op::Dot(Arc::new(dims)), &[y, x[1]]),
+                    (_, y, dims) => by(Op::Dot(Arc::new(dims)), &[x[0], y]),
+                }
+            }
             Op::Reshape(shape) if self.types[x[0] as usize].shape == *shape => same(x[0]),
             Op::Reshape(_) => match inner(0) {
                 Some((Op::Reshape(_), y)) => by(op.clone(), y),

@@ -4,7 +4,7 @@
 
 use super::tape;
 use super::{Kernel, Plan, PlanOptions, layout};
-use crate::program::{Instruction, Kind, Program, Value};
+use crate::program::{Instruction, Kind, Known, Program, Value};
 use crate::tensor::{DType, DotDims, Op, Origin, Storage, Type};
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::tape::{Instruction as TapeInstruction, Tape};
@@ -172,6 +172,10 @@ impl Lowering<'_> {
             Kind::Fused(body) => {
                 let kernel = Kernel::Tape { tape: tape::compile(body), in_place: SmallVec::new() };
                 self.draft(kernel, inputs, &types, origin)
+            }
+            Kind::Known(Known::MaxPoolGradient(windows), _) => {
+                let inputs = inputs.into_iter().map(|input| self.compact(input, origin)).collect();
+                self.draft(Kernel::MaxPoolGradient(windows.clone()), inputs, &types, origin)
             }
             Kind::Scan(dims, body) => {
                 let inputs = inputs.into_iter().map(|input| self.compact(input, origin)).collect();

@@ -104,6 +104,7 @@ pub(crate) enum Kernel {
     Matmul,
     Conv(Arc<ConvDims>),
     Fold(Arc<Windows>),
+    MaxPoolGradient(Arc<Windows>),
     Pad(Arc<[(usize, usize, usize)]>, Scalar),
     Concat(usize),
     Random(Distribution, usize),
@@ -117,6 +118,15 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
+    /// The plans inside.
+    pub(crate) fn bodies(&self) -> SmallVec<[&Plan; 2]> {
+        match self {
+            Kernel::Scan(_, body) => smallvec::smallvec![&**body],
+            Kernel::Cond(yes, no) => smallvec::smallvec![&**yes, &**no],
+            _ => SmallVec::new(),
+        }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Kernel::Tape { .. } => "elementwise",
@@ -130,6 +140,7 @@ impl Kernel {
             Kernel::Matmul => "dot",
             Kernel::Conv(_) => "conv",
             Kernel::Fold(_) => "fold",
+            Kernel::MaxPoolGradient(_) => "max_pool_gradient",
             Kernel::Pad(..) => "pad",
             Kernel::Concat(_) => "concat",
             Kernel::Random(..) => "random",

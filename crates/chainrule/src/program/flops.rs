@@ -53,7 +53,7 @@ impl Program {
                     },
                     Kind::Scan(dims, body) => dims.length as u64 * body.flops(),
                     Kind::Cond(yes, no) => yes.flops().max(no.flops()),
-                    Kind::Fused(body) => body.flops(),
+                    Kind::Fused(body) | Kind::Known(_, body) => body.flops(),
                 }
             })
             .sum()

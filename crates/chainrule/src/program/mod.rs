@@ -13,8 +13,9 @@ mod verify;
 pub use capture::{CaptureError, capture};
 pub use reference::{Interpreted, Numbers, interpret};
 
-use crate::tensor::{Op, Origin, ScanDims, Type};
+use crate::tensor::{Op, Origin, ScanDims, Type, Windows};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Number of a value within a program.
 pub type Value = u32;
@@ -60,6 +61,15 @@ pub enum Kind {
     Cond(Box<Program>, Box<Program>),
     /// Elementwise operations over one shape, done in one pass over memory.
     Fused(Box<Program>),
+    /// A few operations that one kernel does; the body says what they mean.
+    Known(Known, Box<Program>),
+}
+
+/// What a kernel is known for that does several operations at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Of windows x, their maxima and a gradient for each: the gradient of x, shared by the elements that equal the maximum.
+    MaxPoolGradient(Arc<Windows>),
 }
 
 impl Kind {
@@ -70,13 +80,14 @@ impl Kind {
             Kind::Scan(..) => "scan",
             Kind::Cond(..) => "cond",
             Kind::Fused(_) => "fused",
+            Kind::Known(Known::MaxPoolGradient(_), _) => "max_pool_gradient",
         }
     }
     /// The programs inside.
     pub fn bodies(&self) -> SmallVec<[&Program; 2]> {
         match self {
             Kind::Op(_) => SmallVec::new(),
-            Kind::Scan(_, body) | Kind::Fused(body) => smallvec::smallvec![&**body],
+            Kind::Scan(_, body) | Kind::Fused(body) | Kind::Known(_, body) => smallvec::smallvec![&**body],
             Kind::Cond(yes, no) => smallvec::smallvec![&**yes, &**no],
         }
     }
@@ -84,7 +95,7 @@ impl Kind {
     pub fn bodies_mut(&mut self) -> SmallVec<[&mut Program; 2]> {
         match self {
             Kind::Op(_) => SmallVec::new(),
-            Kind::Scan(_, body) | Kind::Fused(body) => smallvec::smallvec![&mut **body],
+            Kind::Scan(_, body) | Kind::Fused(body) | Kind::Known(_, body) => smallvec::smallvec![&mut **body],
             Kind::Cond(yes, no) => smallvec::smallvec![&mut **yes, &mut **no],
         }
     }

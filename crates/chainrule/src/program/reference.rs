@@ -201,7 +201,7 @@ fn run(instruction: &Instruction, inputs: &[Interpreted], types: &[&Type]) -> Re
             let branch = if inputs[0].get(0) == Number::Int(1) { yes } else { no };
             interpret(branch, &inputs[1..])
         }
-        Kind::Fused(body) => interpret(body, inputs),
+        Kind::Fused(body) | Kind::Known(_, body) => interpret(body, inputs),
     }
 }
 

@@ -76,7 +76,7 @@ fn describe(instruction: &Instruction, names: &Names) -> String {
     let extra = match &instruction.kind {
         Kind::Op(op) => attributes(op),
         Kind::Scan(dims, _) => format!("length={}{}", dims.length, if dims.reverse { " reverse" } else { "" }),
-        Kind::Cond(..) | Kind::Fused(_) => String::new(),
+        Kind::Cond(..) | Kind::Fused(_) | Kind::Known(..) => String::new(),
     };
     if !extra.is_empty() {
         text.push(' ');

@@ -93,6 +93,7 @@ impl Kind {
                 }
                 Ok(gives(yes))
             }
+            Kind::Known(_, body) => body_takes(body, &owned(inputs)).map(|()| gives(body)),
             Kind::Fused(body) => {
                 body_takes(body, &owned(inputs))?;
                 let shape = &body.ty(body.outputs[0]).shape;

@@ -1,0 +1,182 @@
+//! The training steps of the workloads: a model, an optimizer, resident data, and a loss that is read every step.
+
+use super::models::{Cnn, Deep, Discriminator, Generator, Gpt, Lstm, Matrices, Tiny, VOCABULARY, WIDTH};
+use chainrule::execute::{Compiled, Profile};
+use chainrule::prelude::*;
+use chainrule_nn::layer::Mlp;
+use chainrule_nn::prelude::*;
+use std::time::Instant;
+
+/// The workloads in the order of the table.
+pub const WORKLOADS: [&str; 9] = ["chain1000", "tiny", "mlp", "cnn", "lstm", "gpt", "dcgan", "deep", "deep_ckpt"];
+
+/// A training step that runs, and adds to a profile if it is given one.
+pub type Step = Box<dyn FnMut(Option<&mut Profile>) -> f64>;
+
+/// A workload that is ready to run.
+pub struct Ready {
+    /// One step; gives the loss.
+    pub step: Step,
+    /// Numbers that are trained.
+    pub parameters: usize,
+    /// Seconds from the function to its plan.
+    pub compile_s: f64,
+    /// Floating-point operations of a step.
+    pub flops: u64,
+    /// Bytes of the arena, and the largest sum of values alive at once.
+    pub memory: (usize, usize),
+    /// Program and plan as text.
+    pub listing: String,
+}
+
+/// Builds a workload of this name.
+pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> {
+    let normal = |seed: u64, shape: &[usize]| Key::new(seed).normal(shape, DType::F32);
+    let below = |seed: u64, shape: &[usize], n: i64| {
+        (Key::new(seed).uniform(shape, DType::F64) * n as f64).floor().cast(DType::I64)
+    };
+    let size = |usual: usize| batch.unwrap_or(usual);
+    Some(match name {
+        "chain1000" => chain(threads),
+        "tiny" => {
+            let n = size(32);
+            let data = (normal(11, &[n, 2]), normal(12, &[n, 1]));
+            let loss = |m: &Tiny, x: &Tensor, y: &Tensor| m.forward(x).mean_squared_error(y);
+            train(threads, Tiny::new(), |_| Sgd::new(0.1), data, loss)
+        }
+        "mlp" => {
+            let n = size(128);
+            let data = (normal(11, &[n, 784]), below(12, &[n], 10));
+            let loss = |m: &Mlp, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
+            train(threads, Mlp::new(&Key::new(1), &[784, 512, 512, 10]), |m| Adam::new(m, 1e-3), data, loss)
+        }
+        "cnn" => {
+            let n = size(64);
+            let data = (normal(11, &[n, 1, 28, 28]), below(12, &[n], 10));
+            let loss = |m: &Cnn, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
+            train(threads, Cnn::new(), |m| Adam::new(m, 1e-3), data, loss)
+        }
+        "lstm" => {
+            let n = size(32);
+            let data = (below(11, &[64, n], VOCABULARY as i64), below(12, &[64, n], VOCABULARY as i64));
+            let loss = |m: &Lstm, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
+            train(threads, Lstm::new(), |m| Adam::new(m, 1e-3), data, loss)
+        }
+        "gpt" => {
+            let n = size(12);
+            gpt(threads, (below(11, &[n, 64], VOCABULARY as i64), below(12, &[n, 64], VOCABULARY as i64)))
+        }
+        "dcgan" => dcgan(threads, (normal(11, &[size(64), 1, 28, 28]).tanh(), normal(12, &[size(64), 64]))),
+        "deep" | "deep_ckpt" => {
+            let n = size(256);
+            let data = (normal(11, &[n, WIDTH]), normal(12, &[n, WIDTH]));
+            let loss = |m: &Deep, x: &Tensor, y: &Tensor| m.forward(x).mean_squared_error(y);
+            train(threads, Deep::new(100, name == "deep_ckpt"), |_| Sgd::new(1e-2), data, loss)
+        }
+        _ => return None,
+    })
+}
+
+type Data = (Tensor, Tensor);
+
+/// Compiles a step of state and data, and keeps both.
+fn stepping<S: Tree + Clone + 'static, F: Fn(&(S, Data)) -> (S, Tensor) + 'static>(
+    threads: usize,
+    state: S,
+    data: Data,
+    parameters: usize,
+    f: F,
+) -> Ready {
+    let values = |tree: &S| chainrule::tree::rebuild(tree, &eval_all(&leaves(tree)));
+    let (state, data) = (values(&state), (data.0.eval(), data.1.eval()));
+    let mut compiled: Compiled<(S, Data), (S, Tensor), F> = compile(f).threads(threads);
+    let arguments = (state, data);
+    let start = Instant::now();
+    let flops = compiled.program(&arguments).flops();
+    let compile_s = start.elapsed().as_secs_f64();
+    let plan = compiled.plan(&arguments);
+    let (memory, plan) = ((plan.arena_bytes(), plan.live_bytes()), plan.to_string());
+    let listing = format!("{}\n{plan}", compiled.program(&arguments));
+    let (state, data) = arguments;
+    let mut state = Some(state);
+    let step = move |profile: Option<&mut Profile>| {
+        let now = state.take().expect("put back after each step");
+        let result = match profile {
+            None => compiled.run((now, data.clone())),
+            Some(profile) => compiled.run_profiled((now, data.clone()), profile),
+        };
+        let (next, loss) = result.expect("the data fit the model");
+        state = Some(next);
+        loss.item::<f32>() as f64
+    };
+    Ready { step: Box::new(step), parameters, compile_s, flops, memory, listing }
+}
+
+/// The usual step: value and gradient of a loss, and an optimizer's update.
+fn train<M: Tree + Clone + 'static, O: Optimizer<M> + Clone + 'static>(
+    threads: usize,
+    model: M,
+    optimizer: impl Fn(&M) -> O,
+    data: Data,
+    loss: impl Fn(&M, &Tensor, &Tensor) -> Tensor + 'static,
+) -> Ready {
+    let parameters = parameter_count(&model);
+    let optimizer = optimizer(&model);
+    stepping(threads, (model, optimizer), data, parameters, move |((model, optimizer), (x, y))| {
+        let (value, gradients) = value_and_grad(|m: &M| loss(m, x, y), model);
+        (optimizer.update(model, &gradients), value)
+    })
+}
+
+/// The sine a thousand times, one within the other; value and slope.
+fn chain(threads: usize) -> Ready {
+    let nothing = Tensor::from(0.0f32);
+    stepping(threads, Tensor::from(0.5f32), (nothing.clone(), nothing), 0, |(x, _)| {
+        let f = |x: &Tensor| (0..1000).fold(x.clone(), |x, _| x.sin() * 1.01 + 0.1);
+        let (value, slope) = value_and_grad(f, x);
+        (x.clone(), value + slope)
+    })
+}
+
+/// AdamW on the matrices, Adam on the scales, gradients clipped together.
+fn gpt(threads: usize, data: Data) -> Ready {
+    let model = Gpt::new(4, 4, 128, 64);
+    let parameters = parameter_count(&model);
+    let decayed = Adam::decoupled(&model.matrices, 1e-3).betas(0.9, 0.95).weight_decay(0.1);
+    let plain = Adam::new(&model.norms, 1e-3).betas(0.9, 0.95);
+    let state = (model, decayed, plain);
+    type State = (Gpt, Adam<Matrices>, Adam<Vec<Tensor>>);
+    stepping(threads, state, data, parameters, |((model, decayed, plain), (x, y)): &(State, Data)| {
+        let (value, gradients) = value_and_grad(|m: &Gpt| m.forward(x).cross_entropy(y), model);
+        let (gradients, _) = clip_norm(&gradients, 1.0);
+        let (matrices, decayed) = decayed.update(&model.matrices, &gradients.matrices);
+        let (norms, plain) = plain.update(&model.norms, &gradients.norms);
+        ((Gpt { matrices, norms, ..model.clone() }, decayed, plain), value)
+    })
+}
+
+/// One update of the discriminator on real and made images, one of the generator; one forward pass of the generator
+/// serves both.
+fn dcgan(threads: usize, data: Data) -> Ready {
+    let (generator, discriminator) = (Generator::new(), Discriminator::new());
+    let parameters = parameter_count(&generator) + parameter_count(&discriminator);
+    let optimizers = (Adam::new(&generator, 2e-4).betas(0.5, 0.999), Adam::new(&discriminator, 2e-4).betas(0.5, 0.999));
+    type State = ((Generator, Discriminator), (Adam<Generator>, Adam<Discriminator>));
+    let state = ((generator, discriminator), optimizers);
+    stepping(threads, state, data, parameters, |(((g, d), (adam_g, adam_d)), (real, z)): &(State, Data)| {
+        // −ln σ(z) where the answer is one, −ln(1 − σ(z)) where it is zero.
+        let one = |logits: &Tensor| (-logits).softplus().mean(..);
+        let zero = |logits: &Tensor| logits.softplus().mean(..);
+        let made = g.clone().forward(z).stop_gradient();
+        let judge = |d: &mut Discriminator| (one(&d.forward(real)) + zero(&d.forward(&made)), ());
+        let (loss_d, (), d, grad_d) = value_and_grad_with_state(judge, d);
+        let (d, adam_d) = adam_d.update(&d, &grad_d);
+        let fool = |g: &mut Generator| {
+            let mut d = d.clone();
+            (one(&d.forward(&g.forward(z))), d)
+        };
+        let (loss_g, d, g, grad_g) = value_and_grad_with_state(fool, g);
+        let (g, adam_g) = adam_g.update(&g, &grad_g);
+        (((g, d), (adam_g, adam_d)), loss_d + loss_g)
+    })
+}
