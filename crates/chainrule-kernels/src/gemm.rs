@@ -20,7 +20,7 @@ use tile::Looped;
 /// Multiply-adds that one block takes where there is a choice.
 const GRAIN: usize = 1 << 20;
 /// Rows or columns that a block has where the matrix has them.
-const THIN: usize = 64;
+const THIN: usize = 96;
 /// Below this many multiply-adds a plain loop beats packing.
 const SMALL: usize = 1 << 9;
 
@@ -268,7 +268,7 @@ fn blocks(m: usize, n: usize, k: usize) -> (usize, usize) {
     while down * across < wanted {
         let (high, wide) = (m / down, n / across);
         match (high >= 2 * THIN, wide >= 2 * THIN) {
-            (_, true) if wide >= high => across *= 2,
+            (true, true) if wide >= high => across *= 2,
             (true, _) => down *= 2,
             (_, true) => across *= 2,
             _ => break,

@@ -184,24 +184,44 @@ impl<T: Number + std::ops::Div<Output = T>> Loop for PoolGradient<'_, T> {
     fn run<A: Arch>(self) {
         let PoolGradient { shape, x, maxima, gradient, shares, out } = self;
         shares.fill(T::ZERO);
+        // Elements are gathered first, so that comparing runs in vectors and nothing branches on them.
+        let mut room = [T::ZERO; SIDE];
         shape.rows(|window, from, count, step| {
-            let (shares, maxima) = (&mut shares[window..window + count], &maxima[window..window + count]);
-            let x = &x[from..from + (count.max(1) - 1) * step + 1];
-            for i in 0..count {
-                shares[i] = shares[i].add(if x[i * step] == maxima[i] { T::ONE } else { T::ZERO });
+            for first in (0..count).step_by(SIDE) {
+                let (n, at) = (SIDE.min(count - first), from + first * step);
+                let windows = window + first..window + first + n;
+                let (shares, maxima, room) = (&mut shares[windows.clone()], &maxima[windows], &mut room[..n]);
+                gather(&x[at..at + (n - 1) * step + 1], step, room);
+                for i in 0..n {
+                    shares[i] = shares[i].add(if room[i] == maxima[i] { T::ONE } else { T::ZERO });
+                }
             }
         });
         shares.iter_mut().zip(gradient).for_each(|(share, &g)| *share = g / *share);
         out.fill(T::ZERO);
         shape.rows(|window, from, count, step| {
-            let (shares, maxima) = (&shares[window..window + count], &maxima[window..window + count]);
-            let x = &x[from..from + (count.max(1) - 1) * step + 1];
-            let out = &mut out[from..from + (count.max(1) - 1) * step + 1];
-            for i in 0..count {
-                out[i * step] = out[i * step].add(if x[i * step] == maxima[i] { shares[i] } else { T::ZERO });
+            for first in (0..count).step_by(SIDE) {
+                let (n, at) = (SIDE.min(count - first), from + first * step);
+                let windows = window + first..window + first + n;
+                let (shares, maxima, room) = (&shares[windows.clone()], &maxima[windows], &mut room[..n]);
+                gather(&x[at..at + (n - 1) * step + 1], step, room);
+                for i in 0..n {
+                    room[i] = if room[i] == maxima[i] { shares[i] } else { T::ZERO };
+                }
+                let out = &mut out[at..at + (n - 1) * step + 1];
+                out.iter_mut().step_by(step).zip(&*room).for_each(|(o, &share)| *o = o.add(share));
             }
         });
     }
+}
+
+/// Windows that are worked on side by side.
+const SIDE: usize = 64;
+
+/// Every `step`th element.
+#[inline(always)]
+fn gather<T: Copy>(from: &[T], step: usize, room: &mut [T]) {
+    room.iter_mut().zip(from.iter().step_by(step)).for_each(|(o, &x)| *o = x);
 }
 
 /// Calls `f` with every index below `shape`, in row-major order.

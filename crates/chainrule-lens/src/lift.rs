@@ -58,7 +58,7 @@ fn one(instruction: &Instruction, inputs: &[Tensor], to: Option<DType>) -> Resul
         Ok(Shared::new(Lambda { params, results }))
     };
     let op = match &instruction.kind {
-        Kind::Fused(body) => return lift(body, inputs, to),
+        Kind::Fused(body) | Kind::Known(_, body) => return lift(body, inputs, to),
         Kind::Cond(yes, no) => Op::Cond(lambda(yes)?, lambda(no)?),
         Kind::Scan(dims, body) => Op::Scan(Arc::new(*dims), lambda(body)?),
         Kind::Op(op) => match op {

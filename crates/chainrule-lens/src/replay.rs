@@ -98,7 +98,7 @@ fn perform(instruction: &Instruction, inputs: &[Tensor]) -> Result<Vec<Tensor>, 
             let first = Tensor::apply(op.clone(), inputs);
             (0..instruction.outputs.len()).map(|output| first.output(output).try_eval()).collect()
         }
-        Kind::Fused(body) => results(body, inputs),
+        Kind::Fused(body) | Kind::Known(_, body) => results(body, inputs),
         Kind::Cond(yes, no) => results(branch(yes, no, inputs), &inputs[1..]),
         Kind::Scan(dims, body) => Ok(iterate(dims, body, inputs)?.results),
     }

@@ -1,9 +1,8 @@
 //! The training steps of the workloads: a model, an optimizer, resident data, and a loss that is read every step.
 
-use super::models::{Cnn, Deep, Discriminator, Generator, Gpt, Lstm, Matrices, Tiny, VOCABULARY, WIDTH};
+use super::models::{Characters, Cnn, Deep, Discriminator, Generator, Gpt, Tiny, VOCABULARY, WIDTH};
 use chainrule::execute::{Compiled, Profile};
 use chainrule::prelude::*;
-use chainrule_nn::layer::Mlp;
 use chainrule_nn::prelude::*;
 use std::time::Instant;
 
@@ -42,7 +41,7 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
             let n = size(32);
             let data = (normal(11, &[n, 2]), normal(12, &[n, 1]));
             let loss = |m: &Tiny, x: &Tensor, y: &Tensor| m.forward(x).mean_squared_error(y);
-            train(threads, Tiny::new(), |_| Sgd::new(0.1), data, loss)
+            train(threads, Tiny::new(), |m| Sgd::new(m, 0.1), data, loss)
         }
         "mlp" => {
             let n = size(128);
@@ -59,8 +58,8 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
         "lstm" => {
             let n = size(32);
             let data = (below(11, &[64, n], VOCABULARY as i64), below(12, &[64, n], VOCABULARY as i64));
-            let loss = |m: &Lstm, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
-            train(threads, Lstm::new(), |m| Adam::new(m, 1e-3), data, loss)
+            let loss = |m: &Characters, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
+            train(threads, Characters::new(), |m| Adam::new(m, 1e-3), data, loss)
         }
         "gpt" => {
             let n = size(12);
@@ -71,7 +70,7 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
             let n = size(256);
             let data = (normal(11, &[n, WIDTH]), normal(12, &[n, WIDTH]));
             let loss = |m: &Deep, x: &Tensor, y: &Tensor| m.forward(x).mean_squared_error(y);
-            train(threads, Deep::new(100, name == "deep_ckpt"), |_| Sgd::new(1e-2), data, loss)
+            train(threads, Deep::new(100, name == "deep_ckpt"), |m| Sgd::new(m, 1e-2), data, loss)
         }
         _ => return None,
     })
@@ -138,20 +137,16 @@ fn chain(threads: usize) -> Ready {
     })
 }
 
-/// AdamW on the matrices, Adam on the scales, gradients clipped together.
+/// AdamW whose decay spares the norms, gradients clipped together.
 fn gpt(threads: usize, data: Data) -> Ready {
     let model = Gpt::new(4, 4, 128, 64);
     let parameters = parameter_count(&model);
-    let decayed = Adam::decoupled(&model.matrices, 1e-3).betas(0.9, 0.95).weight_decay(0.1);
-    let plain = Adam::new(&model.norms, 1e-3).betas(0.9, 0.95);
-    let state = (model, decayed, plain);
-    type State = (Gpt, Adam<Matrices>, Adam<Vec<Tensor>>);
-    stepping(threads, state, data, parameters, |((model, decayed, plain), (x, y)): &(State, Data)| {
+    let adamw = AdamW::new(&model, 1e-3).with(|rule| rule.betas = (0.9, 0.95)).weight_decay(0.1).decay_matrices_only();
+    type State = (Gpt, AdamW<Gpt>);
+    stepping(threads, (model, adamw), data, parameters, |((model, adamw), (x, y)): &(State, Data)| {
         let (value, gradients) = value_and_grad(|m: &Gpt| m.forward(x).cross_entropy(y), model);
         let (gradients, _) = clip_norm(&gradients, 1.0);
-        let (matrices, decayed) = decayed.update(&model.matrices, &gradients.matrices);
-        let (norms, plain) = plain.update(&model.norms, &gradients.norms);
-        ((Gpt { matrices, norms, ..model.clone() }, decayed, plain), value)
+        (adamw.update(model, &gradients), value)
     })
 }
 
@@ -160,20 +155,24 @@ fn gpt(threads: usize, data: Data) -> Ready {
 fn dcgan(threads: usize, data: Data) -> Ready {
     let (generator, discriminator) = (Generator::new(), Discriminator::new());
     let parameters = parameter_count(&generator) + parameter_count(&discriminator);
-    let optimizers = (Adam::new(&generator, 2e-4).betas(0.5, 0.999), Adam::new(&discriminator, 2e-4).betas(0.5, 0.999));
+    let betas = |rule: &mut chainrule_nn::optimizer::rule::Adam| rule.betas = (0.5, 0.999);
+    let optimizers = (Adam::new(&generator, 2e-4).with(betas), Adam::new(&discriminator, 2e-4).with(betas));
     type State = ((Generator, Discriminator), (Adam<Generator>, Adam<Discriminator>));
     let state = ((generator, discriminator), optimizers);
     stepping(threads, state, data, parameters, |(((g, d), (adam_g, adam_d)), (real, z)): &(State, Data)| {
         // −ln σ(z) where the answer is one, −ln(1 − σ(z)) where it is zero.
         let one = |logits: &Tensor| (-logits).softplus().mean(..);
         let zero = |logits: &Tensor| logits.softplus().mean(..);
-        let made = g.clone().forward(z).stop_gradient();
-        let judge = |d: &mut Discriminator| (one(&d.forward(real)) + zero(&d.forward(&made)), ());
+        // Batch norms use the batch's statistics, and nothing here draws random numbers.
+        let context = &mut Context::training(Key::new(0));
+        let made = g.clone().forward(z, context).stop_gradient();
+        let judge = |d: &mut Discriminator| (one(&d.forward(real, context)) + zero(&d.forward(&made, context)), ());
         let (loss_d, (), d, grad_d) = value_and_grad_with_state(judge, d);
         let (d, adam_d) = adam_d.update(&d, &grad_d);
         let fool = |g: &mut Generator| {
             let mut d = d.clone();
-            (one(&d.forward(&g.forward(z))), d)
+            let images = g.forward(z, context);
+            (one(&d.forward(&images, context)), d)
         };
         let (loss_g, d, g, grad_g) = value_and_grad_with_state(fool, g);
         let (g, adam_g) = adam_g.update(&g, &grad_g);

@@ -55,8 +55,10 @@ where
         }
         let parts = space.result[axis].div_ceil(size);
         let room = room(size);
-        // Small images go together; at least eight tasks where there is work for them.
-        let fitting = (ROOM / (self.inputs * room.len)).max(1).min((GRAIN / each(size).max(1)).max(1));
+        // Small images go together, so that few columns of panels are empty; at least eight tasks where there is work.
+        let narrow = count(space.result) < 8 * 32;
+        let wanted = (GRAIN / each(size).max(1)).max(if narrow { self.batch / 8 } else { 1 }).max(1);
+        let fitting = (ROOM / (self.inputs * room.len)).max(1).min(wanted);
         let images = if parts > 1 { 1 } else { fitting.min(self.batch) };
         let mut taps = Vec::with_capacity(self.inputs * taps);
         for channel in 0..self.inputs {

@@ -140,10 +140,12 @@ fn walk(replay: &Replay, value: Value, element: usize, depth: &Depth, trail: &mu
                     }
                 }
             }
-            Kind::Fused(body) => match enter(body, &operands, output, element, "a fused group", &depth, trail)? {
-                End::Input(input, at) => (input, at),
-                made => return Ok(made),
-            },
+            Kind::Fused(body) | Kind::Known(_, body) => {
+                match enter(body, &operands, output, element, "a fused group", &depth, trail)? {
+                    End::Input(input, at) => (input, at),
+                    made => return Ok(made),
+                }
+            }
             Kind::Cond(yes, no) => {
                 let body = branch(yes, no, &operands);
                 let label = format!("the branch taken at {}", instruction.origin);

@@ -6,6 +6,9 @@ use super::inside;
 use crate::program::{Instruction, Kind, Program, Value};
 use crate::tensor::{Binary, Op};
 
+/// More parts than this are no value that was cut, but a long sum; looking at each of its ends would be quadratic.
+const MOST: usize = 64;
+
 /// A part, and where it lies along the axis.
 struct Part {
     value: Value,
@@ -47,6 +50,9 @@ fn joined(program: &Program, maker: &[Option<usize>], uses: &[usize], position: 
             pending.extend(&instruction.inputs);
         } else {
             parts.push(part(program, instruction)?);
+        }
+        if parts.len() + pending.len() > MOST {
+            return None;
         }
     }
     parts.sort_by_key(|part| part.low);
