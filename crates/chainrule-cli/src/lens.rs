@@ -1,4 +1,4 @@
-//! `chainrule check`, `doctor` and `sharpness`: looks at the gradients of a model file over a real batch.
+//! `chainrule check`, `doctor`, `explain` and `sharpness`: looks at the gradients of a model file over a real batch.
 //!
 //! What is seen is made by `chainrule-lens`; here a file becomes a network, a batch and a loss, and a report is printed.
 
@@ -8,8 +8,10 @@ use chainrule::prelude::{DType, Key, Tensor, eval_all, load};
 use chainrule::tensor::Type;
 use chainrule::tree;
 use chainrule_lens::check::Status;
+use chainrule_lens::flow::Diagnosis;
 use chainrule_lens::{
-    CheckOptions, Curvature, FlowOptions, GradientFlow, check_gradients_with, curvature, trace_nonfinite,
+    CheckOptions, Curvature, FlowOptions, GradientFlow, check_gradients_with, curvature, explain as explained,
+    trace_nonfinite,
 };
 use chainrule_nn::context::Context;
 use chainrule_train::data::{Batch, DataSettings, ExampleType, Loader};
@@ -70,6 +72,36 @@ pub struct DoctorArgs {
     /// Also find the largest eigenvalue of the Hessian, for the largest stable rate
     #[arg(long)]
     curvature: bool,
+}
+
+/// Write a model's gradient as the product of Jacobians, path by path
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  chainrule explain digits-mlp --parameter hidden.weight
+  chainrule explain model.toml --as latex
+  chainrule explain digits-mlp --as html > gradient.html
+  chainrule explain digits-mlp --json")]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    looked: Looked,
+    /// Only this parameter
+    #[arg(long, value_name = "PATH")]
+    parameter: Option<String>,
+    /// How to write it
+    #[arg(long = "as", value_name = "FORM", default_value = "text", conflicts_with = "json")]
+    form: Written,
+}
+
+/// Forms of a derivation.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Written {
+    /// For a terminal.
+    Text,
+    /// One align* for each parameter.
+    Latex,
+    /// One section with MathML.
+    Html,
 }
 
 /// Say how sharp the loss is: eigenvalues, trace, spectrum and a slice
@@ -196,13 +228,34 @@ pub fn doctor(arguments: DoctorArgs) -> Outcome {
         return outcome::print_json(&Report { flow, verdict });
     }
     let mut text = flow.to_string();
-    if flow.verdict().is_empty() {
-        text.push_str("nothing is wrong\n");
-    }
-    if let Some(found) = trace_nonfinite(|network| subject.loss(network), &subject.network) {
-        text.push_str(&found.to_string());
+    match flow.verdict().first().map(|finding| finding.diagnosis) {
+        None => text.push_str("nothing is wrong\n"),
+        Some(Diagnosis::NotFinite) => {
+            let found = trace_nonfinite(|network| subject.loss(network), &subject.network);
+            text.extend(found.map(|found| found.to_string()));
+        }
+        Some(_) => {}
     }
     subject.print(text)
+}
+
+/// Runs `explain`.
+pub fn explain(arguments: ExplainArgs) -> Outcome {
+    let subject = Subject::open(&arguments.looked)?;
+    let mut derivation = explained(|network| subject.loss(network), &subject.network);
+    if let Some(path) = &arguments.parameter {
+        let paths: Vec<String> = derivation.parameters.iter().map(|parameter| parameter.path.clone()).collect();
+        derivation.parameters.retain(|parameter| parameter.path == *path);
+        if derivation.parameters.is_empty() {
+            return Err(Failure::input(format!("there is no parameter {path}\n  there are: {}", paths.join(", "))));
+        }
+    }
+    match (arguments.looked.json, arguments.form) {
+        (true, _) => outcome::print_json(&derivation),
+        (false, Written::Text) => subject.print(derivation.to_string()),
+        (false, Written::Latex) => outcome::print(&derivation.latex()),
+        (false, Written::Html) => outcome::print(&derivation.html()),
+    }
 }
 
 /// Runs `sharpness`.

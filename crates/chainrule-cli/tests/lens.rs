@@ -1,4 +1,4 @@
-//! `check`, `doctor` and `sharpness` on recipes and files.
+//! `check`, `doctor`, `explain` and `sharpness` on recipes and files.
 
 use std::process::{Command, Output};
 
@@ -22,6 +22,11 @@ fn a_recipe_is_checked_examined_and_measured() {
     let (code, out, err) = run(&["sharpness", "digits-mlp", "--batch", "8"]);
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("gradient descent is stable below"), "{out}");
+    let (code, out, err) = run(&["explain", "digits-mlp", "--batch", "4", "--parameter", "hidden.weight"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("∂L/∂hidden.weight") && !out.contains("∂L/∂out.weight"), "{out}");
+    let (code, _, err) = run(&["explain", "digits-mlp", "--parameter", "hiden.weight"]);
+    assert!(code == 2 && err.contains("there are: hidden.weight"), "{code} {err}");
 }
 
 #[test]

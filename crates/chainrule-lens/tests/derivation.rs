@@ -43,7 +43,8 @@ fn one_hidden_layer_reads_as_in_a_textbook() {
 fn residuals_shared_weights_and_unrolled_steps_have_a_path_each() {
     let w = Tensor::from([[0.3, -0.2], [0.1, 0.4]]);
     let x = Tensor::from([[1.0, -1.0]]);
-    let rows: [(&str, fn(&Tensor, &Tensor) -> Tensor, usize); 3] = [
+    type Row = (&'static str, fn(&Tensor, &Tensor) -> Tensor, usize);
+    let rows: [Row; 3] = [
         ("shared", |w, x| x.matmul(w).tanh().matmul(w).sum(..), 2),
         (
             "residual",
