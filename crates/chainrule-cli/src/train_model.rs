@@ -101,7 +101,7 @@ fn heading(run: &RunFolder, experiment: &Experiment, outline: &Outline) -> Strin
 fn page(report: &Report, experiment: &Experiment, quiet: bool) -> String {
     let mut text = String::new();
     if let (Some(Evaluation { confusion: Some(matrix), .. }), false) = (&report.test, quiet) {
-        let _ = write!(text, "On the test data: {matrix}\n");
+        let _ = writeln!(text, "On the test data: {matrix}");
     }
     let Report { steps, steps_now, seconds, .. } = report;
     let stopped = match (report.stopped, report.early) {
