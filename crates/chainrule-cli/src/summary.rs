@@ -103,6 +103,7 @@ fn totals(text: &mut String, summary: &Summary) {
             line("  a step", format!("{} (gradients alone {})", bytes(memory.step), bytes(memory.gradients)));
             line("  an evaluation", bytes(memory.evaluation));
             line("  a batch", bytes(memory.batch));
+            line("  the process and kernels", bytes(memory.process));
         }
         None => line("memory of a training", "not laid out for a pair of networks".into()),
     }

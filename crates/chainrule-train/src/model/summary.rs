@@ -19,6 +19,9 @@ use super::spec::Spec;
 use crate::data::{Batch, ExampleType};
 use crate::task::{Fit, Task};
 
+/// Bytes of a process that trains nothing large: its code, its threads, its programs. Measured.
+const PROCESS: usize = 12 << 20;
+
 /// One layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
@@ -53,6 +56,8 @@ pub struct Memory {
     pub step: usize,
     /// Intermediate values of an evaluation.
     pub evaluation: usize,
+    /// The process itself, and what kernels keep on this machine's processors for operands that they rewrite.
+    pub process: usize,
     /// All but `gradients`: what is taken in the end.
     pub total: usize,
 }
@@ -124,8 +129,10 @@ impl Spec {
         let taken = |plan: &Plan| plan.arena_bytes() + plan.result_bytes();
         let [network, optimizer, batch] = sizes;
         let (step_bytes, evaluation) = (taken(&step_plan), taken(&evaluation_plan));
-        let total = network + optimizer + batch + step_bytes + evaluation;
-        let memory = Memory { network, optimizer, batch, gradients, step: step_bytes, evaluation, total };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let process = PROCESS + threads * step_plan.working_bytes().max(evaluation_plan.working_bytes());
+        let total = network + optimizer + batch + step_bytes + evaluation + process;
+        let memory = Memory { network, optimizer, batch, gradients, step: step_bytes, evaluation, process, total };
         Ok((step.flops(), memory))
     }
 }

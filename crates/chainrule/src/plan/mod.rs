@@ -197,6 +197,22 @@ impl Plan {
         self.arena + self.steps.iter().map(inner).sum::<usize>()
     }
 
+    /// Bytes that a thread keeps for kernels which rewrite an operand before they work on it: of the largest such step.
+    pub fn working_bytes(&self) -> usize {
+        let wide = |operand: &Operand| operand.layout.numel() * operand.dtype.size().max(4);
+        let half = |operand: &Operand| operand.dtype.is_float() && operand.dtype.size() == 2;
+        let of = |step: &Step| match &step.kernel {
+            Kernel::Matmul if half(&step.inputs[0]) => {
+                let result = step.outputs[0].ty.numel() * 4;
+                step.inputs.iter().map(wide).sum::<usize>() + result
+            }
+            Kernel::Scan(_, body) => body.working_bytes(),
+            Kernel::Cond(yes, no) => yes.working_bytes().max(no.working_bytes()),
+            _ => 0,
+        };
+        self.steps.iter().map(of).max().unwrap_or(0)
+    }
+
     /// Bytes of the results that do not take an argument's memory.
     pub fn result_bytes(&self) -> usize {
         let in_place = |result: usize| self.donated.iter().any(|&(_, donated)| donated == result);
