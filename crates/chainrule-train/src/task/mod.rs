@@ -1,13 +1,15 @@
 //! What is trained, as the loop sees it: a state, a step that changes it, and what can be measured.
 //!
 //! A [`Task`] knows models, losses and optimizers; the loop ([`trainer`](crate::trainer)), checkpoints and logs know only
-//! the task. [`Supervised`] is the task of most trainings: a forward pass, a loss, an optimizer. A pair of networks that
-//! train each other is a task of its own.
+//! the task. [`Supervised`] is the task of most trainings: a forward pass, a loss, an optimizer. [`Gan`] is that of a
+//! pair of networks that train each other.
 
+mod gan;
 mod measures;
 mod metric;
 mod supervised;
 
+pub use gan::{Adversarial, Gan, Players, gradient_penalty};
 pub(crate) use measures::GRADIENT_NORM;
 pub use measures::{Measure, Measures, Numbers, Rule, Total, Totals};
 pub use metric::{Metric, MetricError};
