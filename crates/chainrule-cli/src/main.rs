@@ -12,6 +12,7 @@ mod lens;
 mod outcome;
 mod predict;
 mod predict_model;
+mod sample;
 mod settings;
 mod summary;
 mod train;
@@ -32,6 +33,7 @@ Examples:
   chainrule train digits-cnn
   chainrule evaluate runs/digits-cnn-1
   chainrule generate runs/text-gpt-1 --prompt \"ROMEO:\"
+  chainrule sample runs/dcgan-1
   chainrule completions bash > ~/.local/share/bash-completion/completions/chainrule
 
 Exit codes: 0 done, 1 the work failed, 2 the input is bad.";
@@ -57,6 +59,7 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
     Generate(generate::GenerateArgs),
+    Sample(sample::SampleArgs),
     Summary(summary::SummaryArgs),
     /// Write the completion script of a shell to stdout
     #[command(after_help = "\
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Sample(arguments) => sample::run(arguments),
         Command::Summary(arguments) => summary::run(arguments),
         Command::Completions { shell } => completions(shell),
     })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use chainrule_train::experiment::{Evaluation, Experiment, Options, Outline, Report};
 use chainrule_train::interrupt::on_interrupt;
 use chainrule_train::log::BEST;
+use chainrule_train::model::Form;
 use chainrule_train::progress::list;
 use chainrule_train::run::RunFolder;
 
@@ -137,5 +138,9 @@ fn page(report: &Report, experiment: &Experiment, quiet: bool) -> String {
 
 /// What one does with such a network.
 fn next(experiment: &Experiment) -> &'static str {
-    if experiment.tokenizer().is_some() { "generate" } else { "predict" }
+    match experiment.network().form() {
+        Form::Gan => "sample",
+        _ if experiment.tokenizer().is_some() => "generate",
+        _ => "predict",
+    }
 }

@@ -7,9 +7,11 @@
 mod generate;
 mod kept;
 mod report;
+mod sample;
 
 pub use generate::{Continuation, decode};
 pub use report::{Evaluation, Report};
+pub use sample::{SAMPLES, sheet};
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use crate::data::{
     Arrays, DataError, DataSettings, Dataset, Loader, Splits, Targets, Tokenizer, Transform, Transformed,
 };
 use crate::log::{BEST, MODEL};
-use crate::model::{Form, Length as FileLength, ModelError, Network, Spec};
+use crate::model::{Form, GanState, Length as FileLength, ModelError, Network, Spec};
 use crate::run::{RunError, RunFolder};
 use crate::task::{Objective, Task};
 use crate::trainer::{EarlyStop, Event, Length, Monitor, TrainError, Trainer, evaluate};
@@ -338,9 +340,14 @@ impl Experiment {
         set: Arc<dyn Dataset>,
         threads: Option<usize>,
     ) -> Result<Evaluation, ExperimentError> {
-        let objective: Objective<Network> = self.spec.objective();
         let loader = self.looking(set);
-        let totals = evaluate(|network, batch| objective.evaluate(network, batch), network, &loader, threads)?;
+        let totals = if network.form() == Form::Gan {
+            let (task, state) = (self.spec.gan(), self.spec.gan_start(network, 1)?);
+            evaluate(|state, batch| task.evaluate(state, batch), &state, &loader, threads)?
+        } else {
+            let objective: Objective<Network> = self.spec.objective();
+            evaluate(|network, batch| objective.evaluate(network, batch), network, &loader, threads)?
+        };
         Ok(Evaluation::of(&totals, loader.set().len(), self.names()))
     }
 
@@ -373,23 +380,26 @@ impl Experiment {
                 let network = tree::map(&self.network, Tensor::eval);
                 let optimizer = self.spec.optimizer(&network, steps)?;
                 let start = task.start(network, optimizer);
-                self.train_task(run, &task, start, (&training, splits), options, stop)
+                self.train_task(run, (&task, start), (&training, splits), options, stop, |_, _| Ok(()))
             }
-            Form::Gan => Err(ExperimentError::Setting(
-                "kind = \"gan\": pairs of networks that train each other are not trained yet".into(),
-            )),
+            Form::Gan => {
+                let task = self.spec.gan();
+                let start = self.spec.gan_start(&tree::map(&self.network, Tensor::eval), steps)?;
+                let show = |state: &GanState, step| self.watch_generator(run, &task, state.maker(), step);
+                self.train_task(run, (&task, start), (&training, splits), options, stop, show)
+            }
         }
     }
 
-    /// Trains any task on the data of this file.
+    /// Trains any task on the data of this file. `show` sees the state after each evaluation, and the steps before it.
     fn train_task<T: Task>(
         &self,
         run: &RunFolder,
-        task: &T,
-        start: T::State,
+        (task, start): (&T, T::State),
         (training, splits): (&Loader, &Splits),
         options: &Options,
         stop: &AtomicBool,
+        mut show: impl FnMut(&T::State, u64) -> Result<(), ExperimentError>,
     ) -> Result<Report, ExperimentError> {
         let validation = splits.validation.clone().map(|set| self.looking(set));
         let about = run.about();
@@ -405,12 +415,16 @@ impl Experiment {
         };
         let validation_set = validation.as_ref();
         let parts = Training { run, task, start, train: training, validation: validation_set, settings };
-        let mut last = None;
+        let (mut last, mut shown) = (None, Ok(()));
         let finished = run_training(parts, stop, |event| {
-            if let Event::Evaluation { record, .. } = event {
+            if let Event::Evaluation { record, state, .. } = event {
                 last = Some(record.validation.clone());
+                if shown.is_ok() {
+                    shown = show(state, record.step);
+                }
             }
         })?;
+        shown?;
         let tested = match &splits.test {
             Some(set) if finished.end != crate::trainer::End::Stopped => {
                 let loader = self.looking(set.clone());
@@ -438,7 +452,8 @@ impl Experiment {
     }
 
     fn monitor(&self) -> Monitor {
-        Monitor::new(&self.spec.report().watch.map_or("loss".into(), |metric| metric.to_string()))
+        let usual = if self.network.form() == Form::Gan { "generator_loss" } else { "loss" };
+        Monitor::new(&self.spec.report().watch.map_or(usual.into(), |metric| metric.to_string()))
     }
 
     fn length(&self) -> Length {
@@ -451,8 +466,9 @@ impl Experiment {
     /// Batches to train on: of one size, so that one program does for all.
     fn loader(&self, splits: &Splits) -> Loader {
         let train = self.spec.train();
-        let wanted = train.batch.saturating_mul(train.accumulate.max(1));
-        let batch = wanted.min(splits.train.len()).max(1);
+        let parts = self.spec.batches_a_step();
+        let each = train.batch.min(splits.train.len() / parts).max(1);
+        let batch = each.saturating_mul(parts);
         Loader::new(splits.train.clone(), batch, train.seed).drop_last(true)
     }
 

@@ -13,6 +13,7 @@ mod edit;
 mod example;
 mod fields;
 mod form;
+mod gan;
 mod kinds;
 mod loss;
 mod module;
@@ -26,6 +27,7 @@ mod summary;
 
 pub use build::Row;
 pub use edit::with_setting;
+pub use gan::{GanState, GanTask};
 pub use module::{Form, Module, Network, Pass, Residual, Sequence};
 pub use recipes::{Recipe, find_recipe, recipes};
 pub use reference::reference;

@@ -36,8 +36,8 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 pub struct Spec {
     file: String,
     text: Arc<str>,
-    root: Item,
-    model: Model,
+    pub(super) root: Item,
+    pub(super) model: Model,
     loss: Option<Loss>,
     optimizer: OptimizerSettings,
     train: Train,
@@ -152,7 +152,7 @@ impl Spec {
         }
     }
 
-    /// The task of training it in so many steps. Of a [`Form::Gan`] it is another one.
+    /// The task of training it in so many steps. Of a [`Form::Gan`] it is [`Spec::gan`].
     pub fn task(&self, steps: u64) -> Supervised<Network, AnyOptimizer<Network>> {
         let train = &self.train;
         let task = Supervised::new(self.objective()).accumulate(train.accumulate);
@@ -163,6 +163,14 @@ impl Spec {
             Average::Ema(decay) => task.average(Averaging::ExponentialWarm(decay)),
             // Of the last quarter.
             Average::Swa => task.average(Averaging::Stochastic { start: steps - steps / 4, every: 1 }),
+        }
+    }
+
+    /// Batches that one step takes: `accumulate` of `[train]`, or `critic_steps` of a pair of networks.
+    pub fn batches_a_step(&self) -> usize {
+        match self.model.options.maybe_count("critic_steps") {
+            Some(steps) => steps,
+            None => self.train.accumulate.max(1),
         }
     }
 
@@ -193,7 +201,7 @@ impl Spec {
         Ok((network, rows))
     }
 
-    fn error(&self, problem: Problem) -> ModelError {
+    pub(super) fn error(&self, problem: Problem) -> ModelError {
         problem.in_file(&self.file, &self.text)
     }
 
@@ -222,14 +230,19 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
         }
     }
     let data = data(&root, text)?;
+    let (model, train, report) =
+        (Model::read(&model.item)?, Train::read(section("train"))?, Report::read(section("report"))?);
+    if model.kind.name == "gan" {
+        super::gan::review(&root, &train, &report)?;
+    }
     Ok(Spec {
         file: file.to_owned(),
         text: text.clone(),
-        model: Model::read(&model.item)?,
+        model,
         loss: root.get("loss").map(|entry| Loss::read(&entry.item)).transpose()?,
         optimizer: optimizer(&root, text)?,
-        train: Train::read(section("train"))?,
-        report: Report::read(section("report"))?,
+        train,
+        report,
         example: super::example::example(&root, data.as_ref())?,
         data,
         root: root.clone(),
@@ -267,7 +280,7 @@ fn optimizer(root: &Item, text: &str) -> Result<OptimizerSettings, Problem> {
 }
 
 /// A mistake of an optimizer's or schedule's setting, at its place.
-fn setting(root: &Item, error: &SettingsError) -> Problem {
+pub(super) fn setting(root: &Item, error: &SettingsError) -> Problem {
     let tables: Vec<&Entry> = ["optimizer", "schedule"].iter().filter_map(|name| root.get(name)).collect();
     let named = tables.iter().find_map(|table| table.item.get(&error.setting));
     let whole = tables.first().map_or(0..0, |table| table.at.clone());
