@@ -50,6 +50,12 @@ struct InspectArgs {
     /// The folder with the files of named sets
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Of a table: the column to be predicted
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+    /// Of a folder of images: the side that all are brought to
+    #[arg(long, value_name = "PIXELS")]
+    side: Option<usize>,
     /// Write the first images of each class of the training part to this PNG file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -105,7 +111,9 @@ fn list(json: bool) -> Outcome {
 }
 
 fn look(arguments: InspectArgs) -> Outcome {
-    let settings = Set::find(&arguments.set).map_err(Failure::input)?;
+    let mut settings = Set::find(&arguments.set).map_err(Failure::input)?;
+    settings.target = arguments.target;
+    settings.size = arguments.side.map(|side| [side; 2]);
     let Splits { train, validation, test, names, tokenizer } =
         settings.open_in(arguments.data.as_deref()).map_err(Failure::input)?;
     let part = |set: &dyn chainrule_train::data::Dataset| inspect(set).map_err(Failure::input);

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::digits::{self, Digits};
 use super::settings::locate;
 use super::text::shakespeare;
-use super::{DataError, DataSettings, Dataset, ExampleType, Generated, Made, Part, Splits, Text, mnist};
+use super::{
+    DataError, DataSettings, Dataset, ExampleType, Generated, Made, Part, Splits, Text, cifar, folder, mnist, npy,
+    table,
+};
 
 const TEN_DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 const FASHION: [&str; 10] =
@@ -28,6 +31,18 @@ pub enum Set {
     Mnist,
     /// Fashion-MNIST: clothes of 28×28 pixels.
     FashionMnist,
+    /// CIFAR-10: photographs of 32×32 pixels.
+    #[serde(rename = "cifar-10")]
+    Cifar10,
+    /// CIFAR-100: the same with 100 classes.
+    #[serde(rename = "cifar-100")]
+    Cifar100,
+    /// A folder of images, a folder a class.
+    Images,
+    /// A CSV file.
+    Table,
+    /// NumPy arrays.
+    Arrays,
     /// A text file.
     Text,
     /// The adding problem.
@@ -38,8 +53,20 @@ pub enum Set {
 
 impl Set {
     /// All there are.
-    pub const ALL: [Set; 7] =
-        [Set::Digits, Set::Shakespeare, Set::Adding, Set::Sorting, Set::Mnist, Set::FashionMnist, Set::Text];
+    pub const ALL: [Set; 12] = [
+        Set::Digits,
+        Set::Shakespeare,
+        Set::Adding,
+        Set::Sorting,
+        Set::Mnist,
+        Set::FashionMnist,
+        Set::Cifar10,
+        Set::Cifar100,
+        Set::Images,
+        Set::Table,
+        Set::Arrays,
+        Set::Text,
+    ];
 
     /// The set of this name.
     ///
@@ -69,7 +96,8 @@ impl Set {
         match Set::ALL.into_iter().find(|set| set.is_at(path)) {
             Some(set) => Ok(DataSettings { path: Some(path.into()), ..DataSettings::of(set) }),
             None => {
-                let known = "a folder with IDX files under MNIST's names, or a file .txt";
+                let known =
+                    "folders of IDX files, of CIFAR's files or of images by class, and files .csv, .npy, .npz and .txt";
                 Err(DataError::Setting(format!("{name} is of no known kind; known are {known}")))
             }
         }
@@ -83,6 +111,11 @@ impl Set {
         };
         match self {
             Set::Mnist => mnist::files(path, mnist::TRAIN).is_some(),
+            Set::Cifar10 => cifar::files(path, 10).is_some(),
+            Set::Cifar100 => cifar::files(path, 100).is_some(),
+            Set::Images => path.is_dir() && folder::is_set(path),
+            Set::Table => ends(&["csv"]),
+            Set::Arrays => ends(&["npy", "npz"]),
             Set::Text => ends(&["txt", "md"]),
             _ => false,
         }
@@ -95,6 +128,11 @@ impl Set {
             Set::Shakespeare => "nine plays, 1,047,406 characters",
             Set::Mnist => "70,000 handwritten digits, 28×28 pixels, 10 classes",
             Set::FashionMnist => "70,000 pictures of clothes, 28×28 pixels, 10 classes",
+            Set::Cifar10 => "60,000 photographs, 32×32 pixels, 10 classes",
+            Set::Cifar100 => "60,000 photographs, 32×32 pixels, 100 classes",
+            Set::Images => "PNG and JPEG images, a folder a class",
+            Set::Table => "a CSV table with numeric and categorical columns",
+            Set::Arrays => "NumPy arrays x and y, or x_train, y_train, x_test and y_test",
             Set::Text => "a text file",
             Set::Adding => "sequences in which two marked values are to be added",
             Set::Sorting => "sequences of tokens to be sorted",
@@ -112,6 +150,12 @@ impl Set {
             Set::FashionMnist => {
                 "put its four IDX files there, as its authors publish them (zalandoresearch/fashion-mnist)"
             }
+            Set::Cifar10 | Set::Cifar100 => {
+                "unpack its binary version there, as its author publishes it (Krizhevsky, cs.toronto.edu)"
+            }
+            Set::Images => "path = a folder with a folder for each class, or with train and test that have them",
+            Set::Table => "path = a file .csv with a line of names, target = a column",
+            Set::Arrays => "path = a file .npz or .npy",
             Set::Text => "path = a file of UTF-8",
         }
     }
@@ -120,7 +164,11 @@ impl Set {
     pub fn options(self) -> &'static [&'static str] {
         match self {
             Set::Digits => &["validation", "seed", "transforms"],
-            Set::Mnist | Set::FashionMnist => &["path", "validation", "seed", "transforms"],
+            Set::Mnist | Set::FashionMnist | Set::Cifar10 | Set::Cifar100 | Set::Arrays => {
+                &["path", "validation", "seed", "transforms"]
+            }
+            Set::Images => &["path", "size", "channels", "validation", "seed", "transforms"],
+            Set::Table => &["path", "target", "categorical", "test", "validation", "seed", "transforms"],
             Set::Adding => &["length", "examples", "seed"],
             Set::Sorting => &["length", "vocabulary", "examples", "seed"],
             Set::Shakespeare => &["validation", "tokens", "context"],
@@ -139,7 +187,9 @@ impl Set {
             Set::Digits => Some(image([1, digits::SIDE, digits::SIDE], digits::CLASSES)),
             Set::Mnist | Set::FashionMnist => Some(image([1, 28, 28], 10)),
             Set::Adding | Set::Sorting => self.generated(settings, Part::Train).ok().map(|set| set.example()),
-            Set::Shakespeare | Set::Text => None,
+            Set::Cifar10 => Some(image([3, 32, 32], 10)),
+            Set::Cifar100 => Some(image([3, 32, 32], 100)),
+            Set::Shakespeare | Set::Text | Set::Images | Set::Table | Set::Arrays => None,
         }
     }
 
@@ -152,6 +202,11 @@ impl Set {
             }
             Set::Mnist => self.open_mnist(settings, folder, TEN_DIGITS),
             Set::FashionMnist => self.open_mnist(settings, folder, FASHION),
+            Set::Cifar10 => Ok(self.open_cifar(settings, folder, 10)?.with_names(cifar::NAMES)),
+            Set::Cifar100 => self.open_cifar(settings, folder, 100),
+            Set::Images => open_images(self.path(settings)?, settings),
+            Set::Table => open_table(self.path(settings)?, settings),
+            Set::Arrays => open_arrays(self.path(settings)?),
             Set::Adding | Set::Sorting => {
                 let part = |part| self.generated(settings, part);
                 let validation: Arc<dyn Dataset> = Arc::new(part(Part::Validation)?);
@@ -198,6 +253,19 @@ impl Set {
         Ok(Splits::of(part(mnist::TRAIN)?).with_test(part(mnist::TEST)?).with_names(names))
     }
 
+    fn open_cifar(self, settings: &DataSettings, folder: Option<&Path>, classes: usize) -> Result<Splits, DataError> {
+        let place = match &settings.path {
+            Some(path) => path.clone(),
+            None => locate(self, folder, |place| cifar::files(place, classes).is_some())?,
+        };
+        let (train, test) = cifar::files(&place, classes).ok_or_else(|| DataError::Absent {
+            name: self.to_string(),
+            place: format!("{} does not have all its files", place.display()),
+            how: self.source().into(),
+        })?;
+        Ok(Splits::of(cifar::read(&train, classes)?).with_test(cifar::read(&[test], classes)?))
+    }
+
     fn generated(self, settings: &DataSettings, part: Part) -> Result<Generated, DataError> {
         let made = match self {
             Set::Sorting => {
@@ -222,6 +290,50 @@ impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
+}
+
+fn open_images(path: &Path, settings: &DataSettings) -> Result<Splits, DataError> {
+    let (train, test) = (path.join("train"), path.join("test"));
+    let parts = train.is_dir();
+    let train = if parts { train } else { path.to_path_buf() };
+    let form = folder::Form { size: settings.size, channels: settings.channels.unwrap_or(3) };
+    let names = folder::classes(&train)?;
+    let splits = Splits::of(folder::read(&train, &names, form)?);
+    let splits = if parts && test.is_dir() { splits.with_test(folder::read(&test, &names, form)?) } else { splits };
+    Ok(splits.with_names(names))
+}
+
+fn open_table(path: &Path, settings: &DataSettings) -> Result<Splits, DataError> {
+    let table = table::read_csv(path, &settings.categorical)?;
+    let Some(target) = &settings.target else {
+        let names: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+        return Err(DataError::Setting(format!("a table needs a target: one of its columns {}", names.join(", "))));
+    };
+    let (test, seed) = (settings.test.unwrap_or(0.0), settings.seed.unwrap_or(0));
+    let roles = table::Roles { target, test, seed };
+    let tabled = table.into_set(&roles).map_err(|source| DataError::in_file(path, source))?;
+    let splits = Splits { names: tabled.classes, ..Splits::of(tabled.train) };
+    Ok(match tabled.test {
+        Some(test) => splits.with_test(test),
+        None => splits,
+    })
+}
+
+fn open_arrays(path: &Path) -> Result<Splits, DataError> {
+    let in_file = |source| DataError::in_file(path, source);
+    let mut all = npy::read_file(path)?;
+    let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
+    let mut part = |x: &str, y: &str| all.remove(x).map(|x| npy::arrays(x, all.remove(y))).transpose().map_err(in_file);
+    let (train, test) = (part("x_train", "y_train")?, part("x_test", "y_test")?);
+    let Some(train) = train.map_or_else(|| part("x", "y"), |train| Ok(Some(train)))? else {
+        let (what, expected) = ("NumPy archive".into(), "an array x or x_train".into());
+        return Err(in_file(DataError::Unexpected { what, expected, found: names }));
+    };
+    let splits = Splits::of(train);
+    Ok(match test {
+        Some(test) => splits.with_test(test),
+        None => splits,
+    })
 }
 
 fn open_text(text: &str, settings: &DataSettings) -> Result<Splits, DataError> {

@@ -9,7 +9,7 @@
 //! - [`Text`] is windows of what a [`Tokenizer`] made of a text.
 //! - [`Generated`] examples are made, not read.
 //! - [`Transformed`] sets do a [`Transform`] to the examples of another.
-//! - Readers: [`idx`] and with it [`mnist`].
+//! - Readers: [`idx`] and with it [`mnist`], [`cifar`], [`folder`]s of images, [`table`]s, [`npy`].
 //!
 //! [`DataSettings`] name any of them ([`Set`]) with its options and open its parts.
 //! [`inspect`] and [`Sheet`] show what is in a set.
@@ -17,15 +17,19 @@
 
 mod arrays;
 mod catalogue;
+pub mod cifar;
 pub mod digits;
 mod error;
+pub mod folder;
 mod generated;
 pub mod idx;
 mod inspect;
 mod loader;
 pub mod mnist;
+pub mod npy;
 mod random;
 mod settings;
+pub mod table;
 mod text;
 mod tokenizer;
 mod transform;

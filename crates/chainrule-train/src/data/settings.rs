@@ -66,6 +66,21 @@ pub struct DataSettings {
     /// Of what is made: examples an epoch; 10,000 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
+    /// Of a folder of images: height and width that all are brought to; unless given, all must have one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<[usize; 2]>,
+    /// Of a folder of images: 3 for colours, which is so unless given, or 1 for grey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+    /// Of a table: the column to be predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Of a table: columns that are categories though they look like numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categorical: Vec<String>,
+    /// Of a table: the fraction of rows for testing; none unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<f64>,
     /// What is done to the examples, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Transform>,
@@ -118,6 +133,11 @@ impl DataSettings {
             length: None,
             vocabulary: None,
             examples: None,
+            size: None,
+            channels: None,
+            target: None,
+            categorical: Vec::new(),
+            test: None,
             transforms: Vec::new(),
         }
     }
