@@ -264,7 +264,8 @@ mod tests {
 
     #[test]
     fn types_orders_and_shapes() {
-        let rows: [(&str, &str, &str, Vec<u8>, Vec<usize>, Elements); 8] = [
+        type Row = (&'static str, &'static str, &'static str, Vec<u8>, Vec<usize>, Elements);
+        let rows: [Row; 8] = [
             ("|u1", "False", "(3,)", vec![1, 2, 255], vec![3], Elements::U8(vec![1, 2, 255])),
             ("|b1", "False", "(2, 1)", vec![0, 1], vec![2, 1], Elements::I64(vec![0, 1])),
             ("<i2", "False", "(1,)", vec![0xfe, 0xff], vec![1], Elements::I64(vec![-2])),
