@@ -40,13 +40,14 @@ pub fn with_setting(text: &str, path: &str, value: &str) -> Result<String, Strin
         return Ok(replaced(text, entry.at.start..entry.item.span.end, &line));
     }
     match find(&root, tables)?.map(|table| table.entries()) {
+        // Before all tables, of which the first would take it in.
+        _ if tables.is_empty() => Ok(format!("{line}\n{text}")),
         Some([first, ..]) => {
             let start = first.at.start;
             let begins = text[..start].rfind('\n').map_or(0, |at| at + 1);
             let alone = text[begins..start].trim().is_empty();
             Ok(replaced(text, start..start, &if alone { format!("{line}\n") } else { format!("{line}, ") }))
         }
-        _ if tables.is_empty() => Ok(format!("{line}\n{text}")),
         _ => Ok(format!("{}\n\n[{}]\n{line}\n", text.trim_end(), tables.join("."))),
     }
 }
