@@ -3,7 +3,7 @@
 use super::Reduction;
 use chainrule::tensor::{DType, Tensor};
 
-/// −ln softmax(z)[y], with options: logits z `[.., classes]`.
+/// −ln softmax(z)\[y\], with options: logits z `[.., classes]`.
 ///
 /// The target is classes y `[..]` as integers, or probabilities of the logits' shape. With label smoothing ε the target
 /// is (1 − ε)·t + ε/classes (C. Szegedy et al., "Rethinking the Inception architecture", 2016). Class weights count
@@ -84,7 +84,7 @@ impl CrossEntropy {
     }
 }
 
-/// −x[y] for log-probabilities x `[.., classes]` and classes y `[..]`, with class weights and an ignored class as in
+/// −x\[y\] for log-probabilities x `[.., classes]` and classes y `[..]`, with class weights and an ignored class as in
 /// [`CrossEntropy`].
 ///
 /// ```

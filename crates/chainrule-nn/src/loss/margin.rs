@@ -38,7 +38,7 @@ impl Hinge {
     }
 }
 
-/// Σ_{j≠y} w[y]·max(0, margin − z[y] + z[j])ᵖ / classes for scores z `[.., classes]` and classes y `[..]`, p = 1 or 2.
+/// Σ_{j≠y} w\[y\]·max(0, margin − z\[y\] + z\[j\])ᵖ / classes for scores z `[.., classes]` and classes y `[..]`, p = 1 or 2.
 ///
 /// K. Crammer and Y. Singer, "On the algorithmic implementation of multiclass kernel-based vector machines", 2001.
 ///

@@ -1,9 +1,9 @@
 //! Models in a file: TOML in which a user without Rust states data, layers, loss, optimizer and training.
 //!
-//! - [`Spec::parse`] reads the text. Every value knows its place ([`source`]), so that a mistake is shown at its line.
-//! - Layers are read by tables of options ([`fields`]), one entry a kind ([`kinds`]): its options, what it takes, how it
+//! - [`Spec::parse`] reads the text. Every value knows its place (`source`), so that a mistake is shown at its line.
+//! - Layers are read by tables of options (`fields`), one entry a kind (`kinds`): its options, what it takes, how it
 //!   is built, its help. Reading, checking, building, the summary and the documentation all follow from the entry.
-//! - [`Spec::build`] makes a [`Network`] for the form of the data ([`build`], [`form`]) before the data is read: layers
+//! - [`Spec::build`] makes a [`Network`] for the form of the data (`build`, `form`) before the data is read: layers
 //!   are built without computing anything, and what comes out of each is found by calling it.
 //!
 //! This room does not train; it gives a network, a loss and settings to those who do.
