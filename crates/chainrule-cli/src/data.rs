@@ -114,7 +114,7 @@ fn look(arguments: InspectArgs) -> Outcome {
     let mut settings = Set::find(&arguments.set).map_err(Failure::input)?;
     settings.target = arguments.target;
     settings.size = arguments.side.map(|side| [side; 2]);
-    let Splits { train, validation, test, names, tokenizer } =
+    let Splits { train, validation, test, names, tokenizer, .. } =
         settings.open_in(arguments.data.as_deref()).map_err(Failure::input)?;
     let part = |set: &dyn chainrule_train::data::Dataset| inspect(set).map_err(Failure::input);
     let report = Report {

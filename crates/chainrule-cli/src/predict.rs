@@ -22,26 +22,27 @@ use crate::predict_model::{self, Question};
 use crate::settings::Trained;
 use crate::train::{failure, objective, test_images};
 
-/// Ask a trained network: about the test data, one of them, a picture, or the lines of a table
+/// Ask a trained network: about the test data, one of them, a picture, or the rows of a table
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   chainrule predict
   chainrule predict runs/digits-3 --index 17
   chainrule predict --image seven.png --json
-  chainrule predict runs/house-prices-1 --csv new.csv")]
+  chainrule predict runs/house-prices-1 --table new.csv")]
 pub struct PredictArgs {
     #[command(flatten)]
     asked: Asked,
     /// A PNG picture: of a digit, dark on light or light on dark, or whatever the network looks at
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "csv"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["index", "table"])]
     image: Option<PathBuf>,
     /// One of the test examples, from 0
-    #[arg(long, value_name = "N", conflicts_with = "csv")]
+    #[arg(long, value_name = "N", conflicts_with = "table")]
     index: Option<usize>,
-    /// A table whose lines are examples: the numbers of the input in their order, with commas between
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
+    /// A CSV or Parquet file whose rows are examples: with the columns of the table that was trained on, or else with
+    /// the numbers of the input in their order
+    #[arg(long, value_name = "FILE", visible_alias = "csv")]
+    table: Option<PathBuf>,
     /// Take the network that was best by validation, instead of the last
     #[arg(long)]
     best: bool,
@@ -74,11 +75,11 @@ struct Told {
 pub fn run(arguments: PredictArgs) -> Outcome {
     let run = arguments.asked.open()?;
     if is_experiment(&run) {
-        let PredictArgs { image, index, csv, best, json, .. } = arguments;
-        return predict_model::run(&run, Question { image, index, csv, best, json });
+        let PredictArgs { image, index, table, best, json, .. } = arguments;
+        return predict_model::run(&run, Question { image, index, table, best, json });
     }
-    if arguments.csv.is_some() || arguments.best {
-        return Err(Failure::input("--csv and --best are of runs of model files; this one is of `chainrule train`"));
+    if arguments.table.is_some() || arguments.best {
+        return Err(Failure::input("--table and --best are of runs of model files; this one is of `chainrule train`"));
     }
     let model = model_of(&run)?;
     let digits = Digits::load().map_err(Failure::work)?;

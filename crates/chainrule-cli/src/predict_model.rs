@@ -25,7 +25,7 @@ const MOST_SHADES: usize = 40;
 pub struct Question {
     pub image: Option<PathBuf>,
     pub index: Option<usize>,
-    pub csv: Option<PathBuf>,
+    pub table: Option<PathBuf>,
     pub best: bool,
     pub json: bool,
 }
@@ -62,7 +62,7 @@ enum Truth {
 pub fn run(run: &RunFolder, question: Question) -> Outcome {
     let mut experiment = Experiment::open(run).map_err(failure)?;
     let network = experiment.trained(run, question.best).map_err(failure)?;
-    if let Some(path) = &question.csv {
+    if let Some(path) = &question.table {
         return table(run, &experiment, &network, path, question.json);
     }
     if let Some(path) = &question.image {
@@ -115,33 +115,9 @@ fn picture_for(experiment: &Experiment, path: &Path) -> Result<Tensor, Failure> 
     experiment.transformed(&pixels).map_err(failure)
 }
 
-/// The lines of a table, one prediction each.
+/// The rows of a table, one prediction each.
 fn table(run: &RunFolder, experiment: &Experiment, network: &Network, path: &Path, json: bool) -> Outcome {
-    let at = path.display();
-    let form = &experiment.example().inputs[0];
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::input(format!("--csv {at}: {error}")))?;
-    let mut rows: Vec<Vec<f32>> = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let numbers: Result<Vec<f32>, _> = line.split(',').map(|cell| cell.trim().parse::<f32>()).collect();
-        match numbers {
-            Ok(numbers) if numbers.len() == form.numel() && numbers.iter().all(|n| n.is_finite()) => rows.push(numbers),
-            // The names of the columns.
-            Err(_) if number == 0 => {}
-            Ok(numbers) if numbers.len() != form.numel() => {
-                let (found, wanted) = (numbers.len(), form.numel());
-                return Err(Failure::input(format!(
-                    "--csv {at}, line {}: {found} numbers, and the network takes {wanted}",
-                    number + 1
-                )));
-            }
-            _ => return Err(Failure::input(format!("--csv {at}, line {}: not all of it are numbers", number + 1))),
-        }
-    }
-    if rows.is_empty() {
-        return Err(Failure::input(format!("--csv {at}: there is no line of numbers in it")));
-    }
-    let shape: Vec<usize> = std::iter::once(rows.len()).chain(form.shape.iter().copied()).collect();
-    let input = Tensor::from_vec(rows.concat(), shape).cast(form.dtype);
+    let input = experiment.rows_of(path).map_err(failure)?;
     let batch = Batch { inputs: vec![input], targets: Vec::new() };
     let answers = answers(experiment, network, &batch)?;
     if json {

@@ -116,6 +116,66 @@ fn a_file_trains_is_measured_and_predicts() {
     assert!(lines.lines().count() == 2 && lines.lines().all(|line| line.contains(',')), "{lines}");
 }
 
+/// A tree's fruit by a table, whose kind is told from the other columns.
+const FRUIT: &str = r#"
+[data]
+set = "table"
+path = "table.csv"
+target = "kind"
+categorical = ["grade"]
+test = 0.2
+[model]
+layers = [{ linear = 16 }, "relu", { linear = "classes" }]
+[train]
+steps = 30
+batch = 8
+"#;
+
+#[test]
+fn a_table_of_either_kind_is_asked_by_its_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let tables = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../chainrule-train/tests/tables"));
+    for name in ["table.csv", "dictionary.parquet", "nulls.parquet"] {
+        fs::copy(tables.join(name), at.join(name)).unwrap();
+    }
+    fs::write(at.join("csv.toml"), FRUIT).unwrap();
+    fs::write(at.join("parquet.toml"), FRUIT.replace("table.csv", "dictionary.parquet")).unwrap();
+    let of_csv = json(at, &["train", "csv.toml"]);
+    let of_parquet = json(at, &["train", "parquet.toml"]);
+    assert_eq!(of_csv["test"]["numbers"], of_parquet["test"]["numbers"]);
+
+    let asked = page(at, &["predict", "runs/csv-1", "--table", "table.csv"]);
+    assert_eq!(asked.lines().count(), 40);
+    assert!(asked.lines().all(|line| line.starts_with("iris,") || line.starts_with("rose,")), "{asked}");
+    assert_eq!(asked, page(at, &["predict", "runs/csv-1", "--table", "dictionary.parquet"]));
+    // The columns may stand in another order, with others beside them and without the target; so may categories.
+    let some = "ripe,large,single,id,small,colour,grade,width\ntrue,2147483648,0.0,a7,-2,red,1,-1.0\n";
+    fs::write(at.join("some.csv"), some).unwrap();
+    let first = page(at, &["predict", "runs/csv-1", "--csv", "some.csv"]);
+    assert_eq!(first.lines().next(), asked.lines().next());
+
+    fs::write(at.join("colour.csv"), some.replace("red", "pink")).unwrap();
+    fs::write(at.join("word.csv"), some.replace("2147483648", "many")).unwrap();
+    fs::write(at.join("less.csv"), "ripe,large\ntrue,1\n").unwrap();
+    let rows: [(&[&str], i32, &[&str]); 6] = [
+        (
+            &["predict", "--table", "colour.csv"],
+            2,
+            &["row 1, column \"colour\": expected one of green, red, found \"pink\""],
+        ),
+        (&["predict", "--table", "word.csv"], 2, &["row 1, column \"large\": expected a number, found \"many\""]),
+        (&["predict", "--table", "less.csv"], 2, &["expected one of ripe, large, found \"grade\""]),
+        (&["predict", "--table", "nulls.parquet"], 2, &["row 34, column \"width\": expected a value, found \"null\""]),
+        (&["predict", "--table", "none.csv"], 2, &["none.csv"]),
+        (&["data", "inspect", "dictionary.parquet"], 2, &["a table needs a target: one of its columns width, grade"]),
+    ];
+    let problems = wrong(at, &rows);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let shown = page(at, &["data", "inspect", "dictionary.parquet", "--target", "kind"]);
+    assert!(shown.contains("40 examples: iris ×22, rose ×18"), "{shown}");
+}
+
 #[test]
 fn settings_of_the_command_line_count_more_and_are_kept() {
     let folder = tempfile::tempdir().unwrap();
@@ -210,7 +270,7 @@ fn mistakes_are_named() {
             (&["generate", "runs/small-1"], 2, &["no language model"]),
             (&["predict", "runs/small-1", "--index", "359"], 2, &["--index 359", "0 to 358"]),
             (&["predict", "runs/small-1", "--image", "no.png"], 2, &["--image", "no.png"]),
-            (&["predict", "runs/small-1", "--csv", "small.toml"], 2, &["--csv small.toml, line"]),
+            (&["predict", "runs/small-1", "--csv", "small.toml"], 2, &["small.toml: line"]),
         ],
     );
     assert!(problems.is_empty(), "{}", problems.join("\n"));

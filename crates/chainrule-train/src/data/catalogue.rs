@@ -39,7 +39,7 @@ pub enum Set {
     Cifar100,
     /// A folder of images, a folder a class.
     Images,
-    /// A CSV file.
+    /// A CSV or Parquet file.
     Table,
     /// NumPy arrays.
     Arrays,
@@ -96,8 +96,7 @@ impl Set {
         match Set::ALL.into_iter().find(|set| set.is_at(path)) {
             Some(set) => Ok(DataSettings { path: Some(path.into()), ..DataSettings::of(set) }),
             None => {
-                let known =
-                    "folders of IDX files, of CIFAR's files or of images by class, and files .csv, .npy, .npz and .txt";
+                let known = "folders of IDX files, of CIFAR's files or of images by class, and files .csv, .parquet, .npy, .npz and .txt";
                 Err(DataError::Setting(format!("{name} is of no known kind; known are {known}")))
             }
         }
@@ -114,7 +113,7 @@ impl Set {
             Set::Cifar10 => cifar::files(path, 10).is_some(),
             Set::Cifar100 => cifar::files(path, 100).is_some(),
             Set::Images => path.is_dir() && folder::is_set(path),
-            Set::Table => ends(&["csv"]),
+            Set::Table => ends(&["csv", "parquet"]),
             Set::Arrays => ends(&["npy", "npz"]),
             Set::Text => ends(&["txt", "md"]),
             _ => false,
@@ -131,7 +130,7 @@ impl Set {
             Set::Cifar10 => "60,000 photographs, 32×32 pixels, 10 classes",
             Set::Cifar100 => "60,000 photographs, 32×32 pixels, 100 classes",
             Set::Images => "PNG and JPEG images, a folder a class",
-            Set::Table => "a CSV table with numeric and categorical columns",
+            Set::Table => "a CSV or Parquet table with numeric and categorical columns",
             Set::Arrays => "NumPy arrays x and y, or x_train, y_train, x_test and y_test",
             Set::Text => "a text file",
             Set::Adding => "sequences in which two marked values are to be added",
@@ -154,7 +153,7 @@ impl Set {
                 "unpack its binary version there, as its author publishes it (Krizhevsky, cs.toronto.edu)"
             }
             Set::Images => "path = a folder with a folder for each class, or with train and test that have them",
-            Set::Table => "path = a file .csv with a line of names, target = a column",
+            Set::Table => "path = a file .csv with a line of names or a file .parquet, target = a column",
             Set::Arrays => "path = a file .npz or .npy",
             Set::Text => "path = a file of UTF-8",
         }
@@ -304,7 +303,7 @@ fn open_images(path: &Path, settings: &DataSettings) -> Result<Splits, DataError
 }
 
 fn open_table(path: &Path, settings: &DataSettings) -> Result<Splits, DataError> {
-    let table = table::read_csv(path, &settings.categorical)?;
+    let table = table::read_table(path, &settings.categorical)?;
     let Some(target) = &settings.target else {
         let names: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
         return Err(DataError::Setting(format!("a table needs a target: one of its columns {}", names.join(", "))));
@@ -312,7 +311,7 @@ fn open_table(path: &Path, settings: &DataSettings) -> Result<Splits, DataError>
     let (test, seed) = (settings.test.unwrap_or(0.0), settings.seed.unwrap_or(0));
     let roles = table::Roles { target, test, seed };
     let tabled = table.into_set(&roles).map_err(|source| DataError::in_file(path, source))?;
-    let splits = Splits { names: tabled.classes, ..Splits::of(tabled.train) };
+    let splits = Splits { names: tabled.classes, encoding: Some(tabled.encoding), ..Splits::of(tabled.train) };
     Ok(match tabled.test {
         Some(test) => splits.with_test(test),
         None => splits,

@@ -27,6 +27,7 @@ mod inspect;
 mod loader;
 pub mod mnist;
 pub mod npy;
+mod parquet;
 mod random;
 mod settings;
 pub mod table;

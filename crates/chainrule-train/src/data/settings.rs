@@ -17,6 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Set;
+use super::table::Encoding;
 use super::{DataError, Dataset, ExampleType, Subset, Tokenizer, Tokens, Transform, Transformed};
 
 /// The folder of sets unless something else is said.
@@ -99,12 +100,14 @@ pub struct Splits {
     pub names: Option<Vec<String>>,
     /// What makes text of tokens, if these are tokens.
     pub tokenizer: Option<Arc<Tokenizer>>,
+    /// What made numbers of columns, if these are rows of a table.
+    pub encoding: Option<Encoding>,
 }
 
 impl Splits {
     /// A training part and nothing else.
     pub fn of(train: impl Dataset + 'static) -> Splits {
-        Splits { train: Arc::new(train), validation: None, test: None, names: None, tokenizer: None }
+        Splits { train: Arc::new(train), validation: None, test: None, names: None, tokenizer: None, encoding: None }
     }
 
     /// With a part for testing.

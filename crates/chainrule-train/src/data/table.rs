@@ -1,14 +1,20 @@
-//! Tables: CSV with a line of names, numeric and categorical columns, and one column that is the target.
+//! Tables: CSV with a line of names, or Parquet; numeric and categorical columns, one of which is the target.
 //!
 //! A column is numeric if every value of it is a number, and categorical otherwise. Numeric inputs are standardised by
-//! the training part, categorical ones become one number a category, 1 for the one that it is. A missing value is an
-//! error that names its place: what to put there is for who knows the data to say.
+//! the training part, categorical ones become one number a category, 1 for the one that it is; this [`Encoding`] is kept
+//! with a run, so that other tables are read as the first one was. A missing value is an error that names its place:
+//! what to put there is for who knows the data to say.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::random::Random;
-use super::{Arrays, DataError, Targets};
+use super::{Arrays, DataError, Targets, parquet};
+
+pub use super::parquet::parse_parquet;
 
 /// The most bytes of a file: 1 GiB.
 const MAX_BYTES: u64 = 1 << 30;
@@ -62,15 +68,48 @@ pub struct Tabled {
     pub test: Option<Arrays>,
     /// Names of the classes, if the target is one of classes.
     pub classes: Option<Vec<String>>,
-    /// What each input number is.
-    pub inputs: Vec<String>,
+    /// How its rows became numbers.
+    pub encoding: Encoding,
 }
 
-/// Reads a CSV file with a line of names.
+/// How the columns of a table become the numbers of an example.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encoding {
+    /// The columns that are looked at, in their order.
+    pub columns: Vec<(String, Coding)>,
+}
+
+/// How a column becomes numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Coding {
+    /// `(x − mean)/std`.
+    Standardised {
+        /// Of the training part.
+        mean: f64,
+        /// Of the training part; 1 where all its values are the same.
+        std: f64,
+    },
+    /// A number for each of these, 1 for the one that it is.
+    OneOf(Vec<String>),
+}
+
+/// What a reader finds in a column, before it is decided what it is.
+#[derive(Clone, Debug)]
+pub(super) enum Cells {
+    /// Numbers by their type.
+    Numbers(Vec<f64>),
+    /// Text.
+    Words(Vec<Arc<str>>),
+}
+
+/// Reads a table of either kind; which one, its first bytes say. Columns named `categorical` are categories though they
+/// look like numbers.
 ///
 /// # Errors
-/// If it cannot be read, rows differ in length, or a value is missing; the message says where.
-pub fn read_csv(path: &Path, categorical: &[String]) -> Result<Table, DataError> {
+/// If it cannot be read or is damaged, or a value is missing; the message says where.
+pub fn read_table(path: &Path, categorical: &[String]) -> Result<Table, DataError> {
     let size = std::fs::metadata(path).map_err(|error| DataError::io(path, error))?.len();
     let in_file = |source| DataError::in_file(path, source);
     if size > MAX_BYTES {
@@ -78,47 +117,46 @@ pub fn read_csv(path: &Path, categorical: &[String]) -> Result<Table, DataError>
         return Err(in_file(DataError::Unexpected { what, expected, found: format!("{size}") }));
     }
     let bytes = std::fs::read(path).map_err(|error| DataError::io(path, error))?;
-    parse_csv(&bytes, categorical).map_err(in_file)
+    let parse = if bytes.starts_with(parquet::MAGIC) { parse_parquet } else { parse_csv };
+    parse(&bytes, categorical).map_err(in_file)
 }
 
-/// Reads the bytes of a CSV file; see [`read_csv`].
+/// Reads the bytes of a CSV file with a line of names.
 ///
 /// # Errors
-/// As there.
+/// If rows differ in length, or a value is missing; the message says where.
 pub fn parse_csv(bytes: &[u8], categorical: &[String]) -> Result<Table, DataError> {
     let damaged = |error: csv::Error| DataError::Damaged { what: "CSV".into(), problem: error.to_string() };
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let names: Vec<String> = reader.headers().map_err(damaged)?.iter().map(str::to_owned).collect();
-    let mut values: Vec<Vec<String>> = vec![Vec::new(); names.len()];
-    for (row, record) in reader.records().enumerate() {
-        for ((value, name), column) in record.map_err(damaged)?.iter().zip(&names).zip(&mut values) {
-            if MISSING.contains(&value) {
-                return Err(DataError::Unexpected {
-                    what: format!("row {}, column {name:?}", row + 1),
-                    expected: "a value".into(),
-                    found: format!("{value:?}, which is missing: fill it in or leave the row out"),
-                });
-            }
-            column.push(value.to_owned());
-        }
+    let mut words: Vec<Vec<Arc<str>>> = vec![Vec::new(); names.len()];
+    for record in reader.records() {
+        record.map_err(damaged)?.iter().zip(&mut words).for_each(|(value, column)| column.push(value.into()));
     }
-    if let Some(unknown) = categorical.iter().find(|name| !names.contains(name)) {
-        return Err(no_column(unknown, &names));
-    }
-    let rows = values.first().map_or(0, Vec::len);
-    let columns = names.into_iter().zip(values).map(|(name, values)| {
-        let numbers: Option<Vec<f64>> = match categorical.contains(&name) {
-            true => None,
-            false => values.iter().map(|value| value.parse().ok().filter(|number: &f64| number.is_finite())).collect(),
-        };
-        let column = numbers.map_or_else(|| categories(&name, values), |numbers| Ok(Column::Numbers(numbers)))?;
-        Ok((name, column))
+    let number = |word: &Arc<str>| word.parse().ok().filter(|number: &f64| number.is_finite());
+    let columns = names.into_iter().zip(words).map(|(name, words)| {
+        let kept = categorical.contains(&name);
+        let numbers = if kept { None } else { words.iter().map(number).collect() };
+        (name, numbers.map_or(Cells::Words(words), Cells::Numbers))
     });
-    Ok(Table { columns: columns.collect::<Result<_, DataError>>()?, rows })
+    Table::of(columns.collect(), categorical)
 }
 
-fn categories(name: &str, values: Vec<String>) -> Result<Column, DataError> {
-    let mut codes: BTreeMap<&str, usize> = values.iter().map(|value| (value.as_str(), 0)).collect();
+/// A place without a value; rows are counted from 0.
+pub(super) fn missing(row: usize, column: &str, found: &str) -> DataError {
+    DataError::Unexpected {
+        what: place(row, column),
+        expected: "a value".into(),
+        found: format!("{found:?}, which is missing: fill it in or leave the row out"),
+    }
+}
+
+fn place(row: usize, column: &str) -> String {
+    format!("row {}, column {column:?}", row + 1)
+}
+
+fn categories(name: &str, values: &[Arc<str>]) -> Result<Column, DataError> {
+    let mut codes: BTreeMap<&str, usize> = values.iter().map(|value| (&**value, 0)).collect();
     if codes.len() > MAX_CATEGORIES {
         return Err(DataError::Unexpected {
             what: format!("column {name:?}"),
@@ -128,7 +166,7 @@ fn categories(name: &str, values: Vec<String>) -> Result<Column, DataError> {
     }
     codes.values_mut().enumerate().for_each(|(at, code)| *code = at);
     let names = codes.keys().map(|&name| name.to_owned()).collect();
-    Ok(Column::Categories { names, codes: values.iter().map(|value| codes[value.as_str()]).collect() })
+    Ok(Column::Categories { names, codes: values.iter().map(|value| codes[&**value]).collect() })
 }
 
 fn no_column(name: &str, names: &[String]) -> DataError {
@@ -140,6 +178,50 @@ fn no_column(name: &str, names: &[String]) -> DataError {
 }
 
 impl Table {
+    /// Columns of one length, each numbers or categories.
+    pub(super) fn of(columns: Vec<(String, Cells)>, categorical: &[String]) -> Result<Table, DataError> {
+        let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        if let Some(unknown) = categorical.iter().find(|name| !names.contains(name)) {
+            return Err(no_column(unknown, &names));
+        }
+        let rows = columns.first().map_or(0, |(_, cells)| match cells {
+            Cells::Numbers(numbers) => numbers.len(),
+            Cells::Words(words) => words.len(),
+        });
+        // The first row with a hole, whatever its column.
+        let hole = |(name, cells): &(String, Cells)| match cells {
+            Cells::Numbers(numbers) => {
+                let row = numbers.iter().position(|number| number.is_nan())?;
+                Some((row, name.clone(), "NaN".to_owned()))
+            }
+            Cells::Words(words) => {
+                let row = words.iter().position(|word| MISSING.contains(&&**word))?;
+                Some((row, name.clone(), words[row].to_string()))
+            }
+        };
+        if let Some((row, name, found)) = columns.iter().filter_map(hole).min_by_key(|hole| hole.0) {
+            return Err(missing(row, &name, &found));
+        }
+        let column = |(name, cells): (String, Cells)| {
+            let column = match cells {
+                Cells::Numbers(numbers) if categorical.contains(&name) => {
+                    let words: Vec<Arc<str>> = numbers.iter().map(|number| number.to_string().into()).collect();
+                    categories(&name, &words)?
+                }
+                Cells::Numbers(numbers) => match numbers.iter().position(|number| !number.is_finite()) {
+                    None => Column::Numbers(numbers),
+                    Some(row) => {
+                        let (what, found) = (place(row, &name), numbers[row].to_string());
+                        return Err(DataError::Unexpected { what, expected: "a finite number".into(), found });
+                    }
+                },
+                Cells::Words(words) => categories(&name, &words)?,
+            };
+            Ok((name, column))
+        };
+        Ok(Table { columns: columns.into_iter().map(column).collect::<Result<_, DataError>>()?, rows })
+    }
+
     /// Inputs and targets for training and testing.
     ///
     /// # Errors
@@ -161,34 +243,22 @@ impl Table {
         order.sort_unstable();
         test.sort_unstable();
 
-        let mut columns = self.columns;
-        let (_, target) = columns.remove(at);
-        let (mut inputs, mut numbers) = (Vec::new(), Vec::new());
-        for (name, column) in columns {
-            match column {
-                Column::Numbers(values) => {
-                    numbers.push(standardised(&values, &order));
-                    inputs.push(name);
-                }
-                Column::Categories { names, codes } => {
-                    for (category, of) in names.iter().enumerate() {
-                        numbers.push(codes.iter().map(|&code| (code == category) as u8 as f32).collect());
-                        inputs.push(format!("{name} = {of}"));
-                    }
-                }
-            }
-        }
-        if inputs.is_empty() {
+        let target = &self.columns[at].1;
+        let inputs = self.columns.iter().filter(|(name, _)| name != roles.target);
+        let encoding =
+            Encoding { columns: inputs.map(|(name, column)| (name.clone(), Coding::of(column, &order))).collect() };
+        if encoding.columns.is_empty() {
             return Err(DataError::Setting(format!("there is no column beside the target {:?}", roles.target)));
         }
-        let classes = match &target {
+        let numbers = encoding.encode(&self)?;
+        let width = encoding.inputs().len();
+        let classes = match target {
             Column::Categories { names, .. } => Some(names.clone()),
             Column::Numbers(_) => None,
         };
         let part = |rows: &[usize]| {
-            let values: Vec<f32> =
-                rows.iter().flat_map(|&row| numbers.iter().map(move |column: &Vec<f32>| column[row])).collect();
-            let targets = match &target {
+            let values: Vec<f32> = rows.iter().flat_map(|&row| &numbers[row * width..][..width]).copied().collect();
+            let targets = match target {
                 Column::Categories { names, codes } => {
                     Targets::classes(rows.iter().map(|&row| codes[row] as i64).collect(), names.len())?
                 }
@@ -196,20 +266,110 @@ impl Table {
                     Targets::Values { values: rows.iter().map(|&row| values[row] as f32).collect(), shape: vec![1] }
                 }
             };
-            Arrays::new(values, &[inputs.len()], targets)
+            Arrays::new(values, &[width], targets)
         };
         let (train, test) = (part(&order)?, if test.is_empty() { None } else { Some(part(&test)?) });
-        Ok(Tabled { train, test, classes, inputs })
+        Ok(Tabled { train, test, classes, encoding })
     }
 }
 
-/// `(x − mean)/std` with the statistics of these rows; a column that is the same in all of them becomes 0 there.
-fn standardised(values: &[f64], rows: &[usize]) -> Vec<f32> {
-    let count = rows.len().max(1) as f64;
-    let mean = rows.iter().map(|&row| values[row]).sum::<f64>() / count;
-    let variance = rows.iter().map(|&row| (values[row] - mean).powi(2)).sum::<f64>() / count;
-    let std = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-    values.iter().map(|value| ((value - mean) / std) as f32).collect()
+impl Coding {
+    /// Of a column, with the statistics of these rows.
+    fn of(column: &Column, rows: &[usize]) -> Coding {
+        match column {
+            Column::Categories { names, .. } => Coding::OneOf(names.clone()),
+            Column::Numbers(values) => {
+                let count = rows.len().max(1) as f64;
+                let mean = rows.iter().map(|&row| values[row]).sum::<f64>() / count;
+                let variance = rows.iter().map(|&row| (values[row] - mean).powi(2)).sum::<f64>() / count;
+                Coding::Standardised { mean, std: if variance > 0.0 { variance.sqrt() } else { 1.0 } }
+            }
+        }
+    }
+
+    /// The numbers of a column, as many for each row.
+    fn encode(&self, name: &str, column: &Column) -> Result<Vec<f32>, DataError> {
+        match (self, column) {
+            (Coding::Standardised { mean, std }, Column::Numbers(values)) => {
+                Ok(values.iter().map(|value| ((value - mean) / std) as f32).collect())
+            }
+            (Coding::OneOf(known), Column::Categories { names, codes }) => {
+                // Where each name of this table stands among those known.
+                let places: Vec<Option<usize>> =
+                    names.iter().map(|name| known.iter().position(|other| other == name)).collect();
+                let mut numbers = vec![0.0; codes.len() * known.len()];
+                for (row, &code) in codes.iter().enumerate() {
+                    let Some(at) = places[code] else {
+                        return Err(DataError::Unexpected {
+                            what: place(row, name),
+                            expected: format!("one of {}", known.join(", ")),
+                            found: format!("{:?}", names[code]),
+                        });
+                    };
+                    numbers[row * known.len() + at] = 1.0;
+                }
+                Ok(numbers)
+            }
+            (Coding::Standardised { .. }, Column::Categories { names, codes }) => {
+                let row = codes.iter().position(|&code| !names[code].parse().is_ok_and(f64::is_finite)).unwrap_or(0);
+                let found = codes.get(row).map_or(String::new(), |&code| format!("{:?}", names[code]));
+                Err(DataError::Unexpected { what: place(row, name), expected: "a number".into(), found })
+            }
+            (Coding::OneOf(known), Column::Numbers(_)) => Err(DataError::Unexpected {
+                what: format!("column {name:?}"),
+                expected: format!("one of {}", known.join(", ")),
+                found: "numbers".into(),
+            }),
+        }
+    }
+
+    fn width(&self) -> usize {
+        match self {
+            Coding::Standardised { .. } => 1,
+            Coding::OneOf(names) => names.len(),
+        }
+    }
+}
+
+impl Encoding {
+    /// What each number of an example is.
+    pub fn inputs(&self) -> Vec<String> {
+        let of = |(name, coding): &(String, Coding)| match coding {
+            Coding::Standardised { .. } => vec![name.clone()],
+            Coding::OneOf(names) => names.iter().map(|category| format!("{name} = {category}")).collect(),
+        };
+        self.columns.iter().flat_map(of).collect()
+    }
+
+    /// Reads a table whose rows are to be given to what was trained on another one.
+    ///
+    /// # Errors
+    /// As [`read_table`].
+    pub fn read(&self, path: &Path) -> Result<Table, DataError> {
+        let one_of = self.columns.iter().filter(|(_, coding)| matches!(coding, Coding::OneOf(_)));
+        read_table(path, &one_of.map(|(name, _)| name.clone()).collect::<Vec<_>>())
+    }
+
+    /// The examples of a table, one row after the other. Its other columns are not looked at.
+    ///
+    /// # Errors
+    /// If it lacks a column, or has words where there were numbers or a category that there was not; it says where.
+    pub fn encode(&self, table: &Table) -> Result<Vec<f32>, DataError> {
+        let mut parts = Vec::with_capacity(self.columns.len());
+        for (name, coding) in &self.columns {
+            let Some((_, column)) = table.columns.iter().find(|(other, _)| other == name) else {
+                let names: Vec<&str> = table.columns.iter().map(|(name, _)| name.as_str()).collect();
+                return Err(DataError::Unexpected {
+                    what: "table".into(),
+                    expected: format!("a column {name:?}"),
+                    found: names.join(", "),
+                });
+            };
+            parts.push((coding.encode(name, column)?, coding.width()));
+        }
+        let row = |row: usize| parts.iter().flat_map(move |(part, width)| &part[row * width..][..*width]);
+        Ok((0..table.rows).flat_map(row).copied().collect())
+    }
 }
 
 #[cfg(test)]
@@ -228,7 +388,7 @@ mod tests {
     #[test]
     fn columns_become_inputs_and_classes() {
         let tabled = parse_csv(FLOWERS.as_bytes(), &[]).unwrap().into_set(&roles("kind", 0.0)).unwrap();
-        assert_eq!(tabled.inputs, ["width", "colour = blue", "colour = red", "petals"]);
+        assert_eq!(tabled.encoding.inputs(), ["width", "colour = blue", "colour = red", "petals"]);
         assert_eq!(tabled.classes.unwrap(), ["iris", "rose"]);
         let batch = tabled.train.batch(&[1], None).unwrap();
         assert_eq!(batch.target().to_vec::<i64>(), [0]);

@@ -7,6 +7,7 @@ use chainrule::tensor::{DType, Type};
 use serde::{Deserialize, Serialize};
 
 use crate::data::ExampleType;
+use crate::data::table::Encoding;
 
 /// More elements of an example than any data set has.
 const MOST_ELEMENTS: usize = 1 << 32;
@@ -27,6 +28,9 @@ pub(super) struct Kept {
     /// Names of the classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
+    /// What made numbers of the columns of a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
 }
 
 /// A type, as `{"dtype": "f32", "shape": [1, 8, 8]}`.
@@ -38,12 +42,18 @@ struct Form {
 }
 
 impl Kept {
-    pub fn new(name: &str, folder: Option<PathBuf>, example: &ExampleType, names: Option<Vec<String>>) -> Kept {
+    /// Of a name and what is known of the data: names of classes, and how columns became numbers.
+    pub fn new(
+        name: &str,
+        folder: Option<PathBuf>,
+        example: &ExampleType,
+        (names, encoding): (Option<Vec<String>>, Option<Encoding>),
+    ) -> Kept {
         let forms = |types: &[Type]| -> Vec<Form> {
             types.iter().map(|ty| Form { dtype: ty.dtype.name().into(), shape: ty.shape.to_vec() }).collect()
         };
         let (inputs, targets) = (forms(&example.inputs), forms(&example.targets));
-        Kept { name: name.into(), folder, inputs, targets, classes: example.classes, names }
+        Kept { name: name.into(), folder, inputs, targets, classes: example.classes, names, encoding }
     }
 
     /// The form of an example.
@@ -82,7 +92,7 @@ mod tests {
             targets: vec![Type::new(DType::I64, [])],
             classes: Some(10),
         };
-        let kept = Kept::new("a", None, &example, None);
+        let kept = Kept::new("a", None, &example, (None, None));
         let text = serde_json::to_string(&kept).unwrap();
         let back: Kept = serde_json::from_str(&text).unwrap();
         assert_eq!(back.example().unwrap(), example);

@@ -8,6 +8,7 @@ mod generate;
 mod kept;
 mod report;
 mod sample;
+mod table;
 
 pub use generate::{Continuation, decode};
 pub use report::{Evaluation, Report};
@@ -155,7 +156,8 @@ impl Experiment {
             )));
         }
         let network = spec.build(&example, &key)?;
-        let kept = Kept::new(name, folder, &example, splits.names.clone());
+        let (names, encoding) = (splits.names.clone(), splits.encoding.clone());
+        let kept = Kept::new(name, folder, &example, (names, encoding));
         let tokenizer = splits.tokenizer.clone();
         Ok(Experiment { spec, data: Some(data), kept, tokenizer, network, splits: Some(splits) })
     }
@@ -280,7 +282,7 @@ impl Experiment {
         })
     }
 
-    /// An input as the set has it, `[1, …]`, with what the settings do to all examples done to it.
+    /// Inputs as the set has them, `[n, …]`, with what the settings do to all examples done to it.
     ///
     /// # Errors
     /// If a transform was fitted to data that are gone, or does not go with the input.
@@ -290,7 +292,8 @@ impl Experiment {
         };
         let fitted = |transform: &Transform| !matches!(transform, Transform::Normalise { mean, std } if mean.is_none() || std.is_none());
         let plain = DataSettings { transforms: Vec::new(), ..data.clone() };
-        let alone = Arrays::new(input.to_vec::<f32>(), &input.shape()[1..], Targets::classes(vec![0], 1)?)?;
+        let count = input.size(0);
+        let alone = Arrays::new(input.to_vec::<f32>(), &input.shape()[1..], Targets::classes(vec![0; count], 1)?)?;
         let mut set: Arc<dyn Dataset> = Arc::new(alone);
         let mut train = match data.transforms.iter().all(fitted) {
             true => set.clone(),
@@ -301,7 +304,7 @@ impl Experiment {
             train = Arc::new(Transformed::new(train, transform.clone(), place)?);
             set = Arc::new(Transformed::new(set, transform, place)?);
         }
-        Ok(set.batch(&[0], None)?.input().clone())
+        Ok(set.batch(&(0..count).collect::<Vec<_>>(), None)?.input().clone())
     }
 
     /// The trained network of a run: the last, or the best by validation. Nothing in the file is trusted.
