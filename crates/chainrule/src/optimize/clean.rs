@@ -40,7 +40,7 @@ fn commutes(op: &Op) -> bool {
     binary || matches!(op, Op::Compare(Compare::Equal))
 }
 
-/// Operations none of whose values is used vanish, and the outputs of loops that nobody reads.
+/// Operations none of whose values is used vanish, and the outputs of loops and fused operations that nobody reads.
 pub(super) fn remove_unused(mut program: Program) -> Program {
     let mut used = vec![false; program.types.len()];
     program.outputs.iter().for_each(|&value| used[value as usize] = true);
@@ -49,8 +49,12 @@ pub(super) fn remove_unused(mut program: Program) -> Program {
             continue;
         }
         instruction.inputs.iter().for_each(|&value| used[value as usize] = true);
-        if let Kind::Scan(dims, body) = &mut instruction.kind {
-            let kept = |i: usize| i < dims.carries || used[instruction.outputs[i] as usize];
+        let needed = match &instruction.kind {
+            Kind::Scan(dims, _) => dims.carries,
+            _ => 0,
+        };
+        if let Kind::Scan(_, body) | Kind::Fused(body) = &mut instruction.kind {
+            let kept = |i: usize| i < needed || used[instruction.outputs[i] as usize];
             body.outputs = (0..body.outputs.len()).filter(|&i| kept(i)).map(|i| body.outputs[i]).collect();
             instruction.outputs =
                 (0..instruction.outputs.len()).filter(|&i| kept(i)).map(|i| instruction.outputs[i]).collect();

@@ -8,6 +8,7 @@ mod fuse;
 mod hoist;
 mod join;
 mod known;
+mod recompute;
 mod simplify;
 
 use crate::program::Program;
@@ -29,6 +30,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "dce", run: clean::remove_unused },
     Pass { name: "known", run: known::recognise },
     Pass { name: "fuse", run: fuse::fuse },
+    Pass { name: "recompute", run: recompute::recompute },
 ];
 
 /// Runs all passes that are not switched off.
