@@ -160,12 +160,15 @@ pub(crate) trait Number: Plain + PartialOrd {
     /// The larger; NaN if either is.
     #[inline(always)]
     fn larger(self, other: Self) -> Self {
-        if self.is_nan() || self > other { self } else { other }
+        // Two choices, not one of two reasons: that is a maximum instruction and a blend.
+        let larger = if self > other { self } else { other };
+        if self.is_nan() { self } else { larger }
     }
     /// The smaller; NaN if either is.
     #[inline(always)]
     fn smaller(self, other: Self) -> Self {
-        if self.is_nan() || self < other { self } else { other }
+        let smaller = if self < other { self } else { other };
+        if self.is_nan() { self } else { smaller }
     }
 }
 

@@ -53,13 +53,13 @@ fn reduce_bool(pool: &Pool, reduction: Reduction, view: View, axes: &[usize], ou
 }
 
 /// A way to join numbers.
-trait Join: Send + Sync + 'static {
+pub(crate) trait Join: Send + Sync + 'static {
     fn identity<N: Number>() -> N;
     fn join<N: Number>(a: N, b: N) -> N;
 }
 macro_rules! join {
     ($($name:ident, $identity:ident, $join:ident;)*) => { $(
-        struct $name;
+        pub(crate) struct $name;
         impl Join for $name {
             #[inline(always)]
             fn identity<N: Number>() -> N { N::$identity }
@@ -268,25 +268,27 @@ impl<T: Stored, J: Join> Loop for Range<'_, T, J> {
 
 /// The reduction of a short slice: sixty-four lanes, joined in halves.
 #[inline(always)]
-fn leaf_of<T: Stored, J: Join>(values: &[T]) -> T::Number {
+pub(crate) fn leaf_of<T: Stored, J: Join>(values: &[T]) -> T::Number {
     const LANES: usize = 64;
     let mut lanes = [J::identity::<T::Number>(); LANES];
-    let mut blocks = values.chunks_exact(LANES);
-    for block in &mut blocks {
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
         for i in 0..LANES {
             lanes[i] = J::join(lanes[i], block[i].load());
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(blocks.remainder()) {
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
         *lane = J::join(*lane, x.load());
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = J::join(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
+    // Each width on its own, so that each is a loop of vectors.
+    macro_rules! halve {
+        ($($width:literal)*) => { $(
+            for i in 0..$width {
+                lanes[i] = J::join(lanes[i], lanes[i + $width]);
+            }
+        )* };
     }
+    halve!(32 16 8 4 2 1);
     lanes[0]
 }
 

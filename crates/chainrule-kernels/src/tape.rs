@@ -1,9 +1,13 @@
-//! The vector machine: one fused chain of elementwise operations as a short list of instructions over tiles.
+//! The vector machine: one fused chain of operations as a short list of instructions over tiles.
 //!
 //! A [`Tape`] is checked and compiled once: registers get their dtypes and, by liveness, a few physical tiles; each
 //! instruction becomes a pointer to one SIMD loop over a tile. Running it walks over the flattened iteration space, a
 //! tile at a time, so intermediate values never leave the L1 cache. bf16 and f16 are computed as f32 and rounded
-//! when stored or cast. It knows no shapes at compile time, no reductions and no calculus.
+//! when stored or cast.
+//!
+//! Besides elementwise operations a tape may join the elements of each row (the last axis) to one, work on those, and
+//! spread them over their rows again: then tiles are whole rows, and softmax or a normalisation is one pass over memory.
+//! It knows no shapes at compile time, no reductions over other axes and no calculus.
 
 mod compile;
 mod loops;
@@ -11,7 +15,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use crate::alphabet::{Binary, Compare, DType, Unary};
+use crate::alphabet::{Binary, Compare, DType, Reduction, Unary};
 use crate::element::Scalar;
 use crate::simd::RawLoop;
 use crate::view::View;
@@ -21,6 +25,11 @@ use crate::view::View;
 pub enum Instruction {
     /// The elements of an input.
     Load {
+        /// Number of the input.
+        input: usize,
+    },
+    /// The elements of an input that has one for each row.
+    LoadRow {
         /// Number of the input.
         input: usize,
     },
@@ -39,12 +48,16 @@ pub enum Instruction {
     Select(usize, usize, usize),
     /// The register in another dtype. Floats to integers truncate and saturate, NaN gives 0.
     Cast(DType, usize),
+    /// The elements of each row joined to one; half types are joined in f32.
+    Reduce(Reduction, usize),
+    /// A register with one element for each row, repeated along the rows.
+    Spread(usize),
 }
 
 /// Where an input's elements come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// A view of the tape's shape (broadcast by stride 0 where needed).
+    /// A view of the tape's shape (broadcast by stride 0 where needed), or of one element for each row.
     View(View<'a>),
     /// The old contents of output `k`, at the same positions; same dtype as the output.
     InPlace(usize),
@@ -55,6 +68,10 @@ pub enum Source<'a> {
 pub struct Tape {
     /// Dtype of each input.
     inputs: Vec<DType>,
+    /// Whether each input has one element for each row.
+    row_inputs: Vec<bool>,
+    /// Whether tiles must be whole rows.
+    by_rows: bool,
     /// Bits of each distinct constant, as stored in a register.
     constants: Vec<Constant>,
     /// Bytes of an element of each physical register, wide ones first.
@@ -78,16 +95,32 @@ struct Output {
     dtype: DType,
     /// The first step that writes it.
     written: u32,
+    /// Whether it has one element for each row.
+    row: bool,
 }
 
 /// One loop; operands are slots: inputs, then constants, then registers, then outputs.
 #[derive(Clone, Copy)]
 struct Step {
     run: RawLoop,
+    form: Form,
     out: u32,
     a: u32,
     b: u32,
     c: u32,
+}
+
+/// How often a step's loop is called on a tile, and over how many elements.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// Once, over the tile.
+    Each,
+    /// Once, over one element for each row.
+    Row,
+    /// For each row, over its elements, to one; bytes of an element.
+    Reduce(u8),
+    /// For each row, from one to its elements; bytes of an element.
+    Spread(u8),
 }
 
 impl Tape {

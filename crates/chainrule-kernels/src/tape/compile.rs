@@ -1,7 +1,7 @@
 //! From instructions to steps: infers and checks dtypes, then gives each value a slot by liveness. Linear time.
 
 use super::loops;
-use super::{Constant, Instruction, Output, Step, Tape};
+use super::{Constant, Form, Instruction, Output, Step, Tape};
 use crate::alphabet::{Binary, DType, Unary};
 use crate::simd::{Level, level};
 use std::collections::HashMap;
@@ -49,18 +49,21 @@ impl Tape {
         outputs: &[usize],
     ) -> Result<Tape, String> {
         let dtypes = infer(inputs, instructions)?;
+        let extents = extents(inputs.len(), instructions)?;
         if let Some(&wrong) = outputs.iter().find(|&&register| register >= instructions.len()) {
             return Err(format!("output register {wrong} does not exist: there are {}", instructions.len()));
         }
-        Ok(Compiler::new(level, inputs, instructions, outputs, dtypes).run(outputs))
+        Ok(Compiler::new(level, inputs, instructions, outputs, dtypes, extents).run(outputs))
     }
 }
 
 /// Operands of an instruction.
 fn operands(instruction: &Instruction) -> [Option<usize>; 3] {
     match *instruction {
-        Instruction::Load { .. } | Instruction::Constant { .. } => [None; 3],
-        Instruction::Unary(_, a) | Instruction::Cast(_, a) => [Some(a), None, None],
+        Instruction::Load { .. } | Instruction::LoadRow { .. } | Instruction::Constant { .. } => [None; 3],
+        Instruction::Unary(_, a) | Instruction::Cast(_, a) | Instruction::Reduce(_, a) | Instruction::Spread(a) => {
+            [Some(a), None, None]
+        }
         Instruction::Binary(_, a, b) | Instruction::Compare(_, a, b) => [Some(a), Some(b), None],
         Instruction::Select(a, b, c) => [Some(a), Some(b), Some(c)],
     }
@@ -80,7 +83,7 @@ fn infer(inputs: &[DType], instructions: &[Instruction]) -> Result<Vec<DType>, S
             false => Err(format!("instruction {i} mixes {} and {}", dtypes[a], dtypes[b])),
         };
         let dtype = match *instruction {
-            Instruction::Load { input } => {
+            Instruction::Load { input } | Instruction::LoadRow { input } => {
                 *inputs.get(input).ok_or_else(|| format!("instruction {i} loads input {input} of {}", inputs.len()))?
             }
             Instruction::Constant { value } => value.dtype(),
@@ -117,10 +120,55 @@ fn infer(inputs: &[DType], instructions: &[Instruction]) -> Result<Vec<DType>, S
                 same(a, b)?
             }
             Instruction::Cast(to, _) => to,
+            Instruction::Reduce(op, a) if dtypes[a] == DType::Bool => {
+                return Err(format!("instruction {i}: {} of bools along a row", op.name()));
+            }
+            Instruction::Reduce(_, a) | Instruction::Spread(a) => dtypes[a],
         };
         dtypes.push(dtype);
     }
     Ok(dtypes)
+}
+
+/// How many elements a register has.
+#[derive(Clone, Copy, PartialEq)]
+enum Extent {
+    /// The same one everywhere: as many as are wanted.
+    Any,
+    Tile,
+    Row,
+}
+
+/// The extent of each register, which operations on several must share.
+fn extents(inputs: usize, instructions: &[Instruction]) -> Result<Vec<Extent>, String> {
+    let mut of_input = vec![Extent::Any; inputs];
+    let mut extents: Vec<Extent> = Vec::with_capacity(instructions.len());
+    for (i, instruction) in instructions.iter().enumerate() {
+        let joined = |a: Extent, b: Extent| match (a, b) {
+            (Extent::Any, other) | (other, Extent::Any) => Ok(other),
+            (a, b) if a == b => Ok(a),
+            _ => Err(format!("instruction {i} mixes elements and rows")),
+        };
+        let mut load = |input: usize, extent: Extent| {
+            of_input[input] = joined(of_input[input], extent)?;
+            Ok::<Extent, String>(extent)
+        };
+        let extent = match *instruction {
+            Instruction::Load { input } => load(input, Extent::Tile)?,
+            Instruction::LoadRow { input } => load(input, Extent::Row)?,
+            Instruction::Reduce(_, a) if extents[a] == Extent::Row => {
+                return Err(format!("instruction {i} reduces rows that are already one element"));
+            }
+            Instruction::Reduce(..) => Extent::Row,
+            Instruction::Spread(a) if extents[a] == Extent::Tile => {
+                return Err(format!("instruction {i} spreads what has more than one element a row"));
+            }
+            Instruction::Spread(_) => Extent::Tile,
+            _ => operands(instruction).into_iter().flatten().try_fold(Extent::Any, |all, a| joined(all, extents[a]))?,
+        };
+        extents.push(extent);
+    }
+    Ok(extents)
 }
 
 struct Compiler<'a> {
@@ -128,6 +176,7 @@ struct Compiler<'a> {
     inputs: &'a [DType],
     instructions: &'a [Instruction],
     dtypes: Vec<DType>,
+    extents: Vec<Extent>,
     /// Instruction that reads a register last; `usize::MAX` keeps it to the end.
     last_use: Vec<usize>,
     /// Output that a register may be written to directly.
@@ -137,7 +186,7 @@ struct Compiler<'a> {
     known: HashMap<(u64, u8), u32>,
     free: [Vec<u32>; 3],
     used: [u32; 3],
-    steps: Vec<(crate::simd::RawLoop, Place, [Place; 3])>,
+    steps: Vec<(crate::simd::RawLoop, Form, Place, [Place; 3])>,
     last_read: Vec<u32>,
     /// First step that writes each output; `u32::MAX` until there is one.
     written: Vec<u32>,
@@ -150,6 +199,7 @@ impl<'a> Compiler<'a> {
         instructions: &'a [Instruction],
         outputs: &[usize],
         dtypes: Vec<DType>,
+        extents: Vec<Extent>,
     ) -> Compiler<'a> {
         let mut last_use = vec![0; instructions.len()];
         for (i, instruction) in instructions.iter().enumerate() {
@@ -161,7 +211,10 @@ impl<'a> Compiler<'a> {
         let mut direct = HashMap::new();
         for (k, &register) in outputs.iter().enumerate() {
             last_use[register] = usize::MAX;
-            let moved = matches!(instructions[register], Instruction::Load { .. } | Instruction::Constant { .. });
+            let moved = matches!(
+                instructions[register],
+                Instruction::Load { .. } | Instruction::LoadRow { .. } | Instruction::Constant { .. }
+            );
             if !moved && stored(dtypes[register]) == dtypes[register] {
                 direct.entry(register).or_insert(k as u32);
             }
@@ -181,6 +234,7 @@ impl<'a> Compiler<'a> {
             last_read: vec![0; inputs.len()],
             written: vec![u32::MAX; outputs.len()],
             dtypes,
+            extents,
         }
     }
 
@@ -192,7 +246,7 @@ impl<'a> Compiler<'a> {
         for (k, &register) in outputs.iter().enumerate() {
             if self.places[register] != Place::Output(k as u32) {
                 let run = loops::store(self.level, self.dtypes[register]);
-                self.push(run, Place::Output(k as u32), &[self.places[register]]);
+                self.push(run, self.form(register), Place::Output(k as u32), &[self.places[register]]);
             }
         }
         let (inputs, constants) = (self.inputs.len() as u32, self.constants.len() as u32);
@@ -203,22 +257,32 @@ impl<'a> Compiler<'a> {
             Place::Register(class, i) => inputs + constants + [0, wide, wide + middle][class as usize] + i,
             Place::Output(k) => inputs + constants + wide + middle + narrow + k,
         };
-        let steps = self.steps.iter().map(|&(run, out, [a, b, c])| Step {
+        let steps = self.steps.iter().map(|&(run, form, out, [a, b, c])| Step {
             run,
+            form,
             out: slot(out),
             a: slot(a),
             b: slot(b),
             c: slot(c),
         });
         let widths = WIDTHS.iter().zip(self.used).flat_map(|(&w, n)| std::iter::repeat_n(w, n as usize));
+        let row = |register: usize| self.extents[register] == Extent::Row;
+        let mut row_inputs = vec![false; self.inputs.len()];
+        for instruction in self.instructions {
+            if let Instruction::LoadRow { input } = *instruction {
+                row_inputs[input] = true;
+            }
+        }
         Tape {
             inputs: self.inputs.to_vec(),
+            row_inputs,
+            by_rows: self.extents.contains(&Extent::Row),
             steps: steps.collect(),
             registers: widths.collect(),
             outputs: outputs
                 .iter()
                 .zip(&self.written)
-                .map(|(&r, &w)| Output { dtype: self.dtypes[r], written: w })
+                .map(|(&r, &w)| Output { dtype: self.dtypes[r], written: w, row: row(r) })
                 .collect(),
             last_read: self.last_read,
             instructions: self.instructions.len(),
@@ -230,11 +294,14 @@ impl<'a> Compiler<'a> {
     fn place(&mut self, i: usize) -> Place {
         let (level, dtype) = (self.level, self.dtypes[i]);
         let of = |register: usize| self.dtypes[register];
+        let mut form = self.form(i);
         let run = match self.instructions[i] {
-            Instruction::Load { input } if stored(dtype) == dtype => return Place::Input(input as u32),
-            Instruction::Load { input } => {
+            Instruction::Load { input } | Instruction::LoadRow { input } if stored(dtype) == dtype => {
+                return Place::Input(input as u32);
+            }
+            Instruction::Load { input } | Instruction::LoadRow { input } => {
                 let out = self.target(i);
-                self.push(loops::load(level, dtype), out, &[Place::Input(input as u32)]);
+                self.push(loops::load(level, dtype), form, out, &[Place::Input(input as u32)]);
                 return self.settle(i, out);
             }
             Instruction::Constant { value } => {
@@ -251,6 +318,14 @@ impl<'a> Compiler<'a> {
             Instruction::Compare(op, a, _) => loops::compare(level, op, of(a)),
             Instruction::Select(..) => loops::select(level, dtype),
             Instruction::Cast(to, a) => loops::cast(level, of(a), to),
+            Instruction::Reduce(op, _) => {
+                form = Form::Reduce(stored(dtype).size() as u8);
+                loops::reduce(level, op, dtype)
+            }
+            Instruction::Spread(_) => {
+                form = Form::Spread(stored(dtype).size() as u8);
+                loops::fill(level, stored(dtype).size() as u8)
+            }
         };
         let out = self.target(i);
         let mut sources = [out; 3];
@@ -259,7 +334,7 @@ impl<'a> Compiler<'a> {
             sources[count] = self.places[operand];
             count += 1;
         }
-        self.push(run, out, &sources[..count]);
+        self.push(run, form, out, &sources[..count]);
         for operand in operands(&self.instructions[i]).into_iter().flatten() {
             if self.last_use[operand] == i {
                 self.release(self.places[operand]);
@@ -298,7 +373,12 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn push(&mut self, run: crate::simd::RawLoop, out: Place, sources: &[Place]) {
+    /// How an elementwise step that makes register `i` runs.
+    fn form(&self, i: usize) -> Form {
+        if self.extents[i] == Extent::Row { Form::Row } else { Form::Each }
+    }
+
+    fn push(&mut self, run: crate::simd::RawLoop, form: Form, out: Place, sources: &[Place]) {
         for source in sources {
             if let Place::Input(input) = source {
                 self.last_read[*input as usize] = self.steps.len() as u32;
@@ -309,6 +389,6 @@ impl<'a> Compiler<'a> {
         }
         let first = sources[0];
         let at = |n: usize| sources.get(n).copied().unwrap_or(first);
-        self.steps.push((run, out, [first, at(1), at(2)]));
+        self.steps.push((run, form, out, [first, at(1), at(2)]));
     }
 }

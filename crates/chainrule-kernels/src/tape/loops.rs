@@ -1,8 +1,9 @@
 //! The loops of the vector machine: one per operation, dtype and instruction set, and the tables that choose them.
 
-use crate::alphabet::{Binary, Compare, DType, Unary};
+use crate::alphabet::{Binary, Compare, DType, Reduction, Unary};
 use crate::element::{Number, Scalar, Stored};
 use crate::math;
+use crate::reduce::{self, Join, leaf_of};
 use crate::simd::{Arch, Kernel, Level, RawLoop, raw};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -81,6 +82,15 @@ impl<T: Copy> Kernel for Fill<T> {
     #[inline(always)]
     unsafe fn run<A: Arch>(out: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         unsafe { write::<T>(out, n).fill(*a.cast()) }
+    }
+}
+
+/// All elements to one.
+struct Joined<T, J>(PhantomData<(T, J)>);
+impl<T: Stored, J: Join> Kernel for Joined<T, J> {
+    #[inline(always)]
+    unsafe fn run<A: Arch>(out: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
+        unsafe { *out.cast::<T::Number>() = leaf_of::<T, J>(read(a, n)) }
     }
 }
 
@@ -427,6 +437,16 @@ pub(super) fn store(level: Level, dtype: DType) -> RawLoop {
         DType::F16 => raw::<ToF16>(level),
         _ => by_register!(dtype, T => raw::<Copy1<T>>(level)),
     }
+}
+
+/// The elements of a row joined to one.
+pub(super) fn reduce(level: Level, op: Reduction, dtype: DType) -> RawLoop {
+    by_register!(dtype, T => match op {
+        Reduction::Sum => raw::<Joined<T, reduce::Sum>>(level),
+        Reduction::Prod => raw::<Joined<T, reduce::Prod>>(level),
+        Reduction::Max => raw::<Joined<T, reduce::Max>>(level),
+        Reduction::Min => raw::<Joined<T, reduce::Min>>(level),
+    })
 }
 
 /// The bits and size of a constant as a register holds it.

@@ -1,6 +1,6 @@
 //! Running a tape: cuts the flattened space into tiles, finds each operand's memory, and calls the steps.
 
-use super::{Source, Tape, loops};
+use super::{Form, Source, Tape, loops};
 use crate::element::{by_size, typed};
 use crate::pool::{Pool, Shared, in_tiles};
 use crate::scratch;
@@ -32,6 +32,8 @@ unsafe impl Sync for Operand<'_> {}
 struct Run<'a> {
     tape: &'a Tape,
     operands: SmallVec<[Operand<'a>; 12]>,
+    /// Elements of a row; 1 where nothing is done by rows.
+    row: usize,
     /// Memory of each output, its element size, and whether it must wait until the tile's end.
     outputs: SmallVec<[(Shared<u8>, usize, bool); 8]>,
     tile: usize,
@@ -40,15 +42,21 @@ struct Run<'a> {
 }
 
 impl Tape {
-    /// Runs over the space of `shape`. Each source is a view of exactly that shape, or an output's old contents; each
-    /// output is contiguous. Panics if shapes or dtypes differ from what the tape was made for.
+    /// Runs over the space of `shape`, whose last axis is a row. Each source is a view of exactly that shape (or of
+    /// one element for each row, where it is loaded so), or an output's old contents; each output is contiguous. Panics if shapes or dtypes differ from what the tape was made for.
     pub fn run(&self, pool: &Pool, shape: &[usize], sources: &[Source], outputs: &mut [ViewMut]) {
         let total = numel(shape);
+        let row = if self.by_rows { shape.last().copied().unwrap_or(1).max(1) } else { 1 };
+        let count = |by_row: bool| if by_row { total / row } else { total };
         assert_eq!(sources.len(), self.inputs.len(), "the tape has another number of inputs");
         assert_eq!(outputs.len(), self.outputs.len(), "the tape has another number of outputs");
         for (output, plan) in outputs.iter().zip(&self.outputs) {
             assert_eq!(output.dtype, plan.dtype, "an output of the tape has another dtype");
-            assert_eq!(output.data.len(), total * plan.dtype.size(), "an output of the tape has another size");
+            assert_eq!(
+                output.data.len(),
+                count(plan.row) * plan.dtype.size(),
+                "an output of the tape has another size"
+            );
         }
         if total == 0 {
             return;
@@ -62,7 +70,10 @@ impl Tape {
             operands.push(match source {
                 Source::View(view) => {
                     assert_eq!(view.dtype, dtype, "input {i} of the tape has another dtype");
-                    assert_eq!(view.shape(), shape, "input {i} of the tape has another shape");
+                    match self.row_inputs[i] {
+                        false => assert_eq!(view.shape(), shape, "input {i} of the tape has another shape"),
+                        true => assert_eq!(numel(view.shape()), total / row, "input {i} of the tape has other rows"),
+                    }
                     view.layout.check(by_size!(dtype, T => typed::<T>(view.data).len()));
                     let walk = Walk::new(view.layout);
                     // SAFETY: the layout was checked, so its first element lies in the slice.
@@ -76,6 +87,10 @@ impl Tape {
                     }
                 }
                 Source::InPlace(k) => {
+                    assert_eq!(
+                        self.outputs[*k].row, self.row_inputs[i],
+                        "input {i} of the tape has another extent than its output"
+                    );
                     let (memory, _, late) = &mut shared[*k];
                     assert_eq!(
                         self.outputs[*k].dtype, dtype,
@@ -92,10 +107,11 @@ impl Tape {
             + operands.iter().map(|o| if let Operand::Direct(..) = o { 0 } else { 8 }).sum::<usize>()
             + shared.iter().map(|o| if o.2 { 8 } else { 0 }).sum::<usize>();
         let fitting = (TILE_BYTES / widths.max(1)) & !63;
-        let tile = fitting.clamp(TILE.1, TILE.0).min(total);
+        let fitting = fitting.clamp(TILE.1, TILE.0);
+        let tile = if self.by_rows { (fitting / row).max(1) * row } else { fitting }.min(total);
         // Wide elements first, so that every tile of a part is aligned; 64 bytes between parts.
         let bytes = widths * tile + 64 * (4 + operands.len() + shared.len() + self.constants.len());
-        let run = Run { tape: self, operands, outputs: shared, tile, bytes };
+        let run = Run { tape: self, operands, row, outputs: shared, tile, bytes };
         let chunk = (CHUNK_WORK / (self.steps.len() + 1)).max(tile).div_ceil(tile) * tile;
         in_tiles(pool, total, chunk, |start, len| run.chunk(start, len));
     }
@@ -156,7 +172,10 @@ impl Run<'_> {
     /// Runs every step on one tile.
     #[inline]
     fn tile(&self, table: &mut [usize], first_output: usize, start: usize, n: usize) {
+        // Start and number of what a value has one of for each row, or for each element.
+        let part = |by_row: bool| if by_row { (start / self.row, n / self.row) } else { (start, n) };
         for (slot, operand) in self.operands.iter().enumerate() {
+            let (start, n) = part(self.tape.row_inputs[slot]);
             match operand {
                 Operand::Direct(base, size) => table[slot] = base.expose_provenance() + start * size,
                 Operand::Splat(..) => {}
@@ -180,7 +199,8 @@ impl Run<'_> {
                 }
             }
         }
-        for (slot, (memory, size, late)) in table[first_output..].iter_mut().zip(&self.outputs) {
+        let outputs = || self.outputs.iter().zip(&self.tape.outputs).map(|(output, plan)| (output, part(plan.row)));
+        for (slot, ((memory, size, late), (start, _))) in table[first_output..].iter_mut().zip(outputs()) {
             if !late {
                 *slot = memory.pointer().expose_provenance() + start * size;
             }
@@ -193,9 +213,28 @@ impl Run<'_> {
         for step in &self.tape.steps {
             // SAFETY: every slot points to at least `n` elements of the step's types. A step's output shares no memory
             // with its operands: registers by liveness, outputs because a read one that is written early is `late`.
-            unsafe { (step.run)(at(step.out), at(step.a), at(step.b), at(step.c), n) };
+            unsafe {
+                match step.form {
+                    Form::Each => (step.run)(at(step.out), at(step.a), at(step.b), at(step.c), n),
+                    Form::Row => (step.run)(at(step.out), at(step.a), at(step.b), at(step.c), n / self.row),
+                    Form::Reduce(size) => {
+                        let (out, from, size) = (at(step.out), at(step.a), size as usize);
+                        for i in 0..n / self.row {
+                            let from = from.add(i * self.row * size);
+                            (step.run)(out.add(i * size), from, from, from, self.row);
+                        }
+                    }
+                    Form::Spread(size) => {
+                        let (out, from, size) = (at(step.out), at(step.a), size as usize);
+                        for i in 0..n / self.row {
+                            let from = from.add(i * size);
+                            (step.run)(out.add(i * self.row * size), from, from, from, self.row);
+                        }
+                    }
+                }
+            };
         }
-        for (slot, (memory, size, late)) in table[first_output..].iter().zip(&self.outputs) {
+        for (slot, ((memory, size, late), (start, n))) in table[first_output..].iter().zip(outputs()) {
             if *late {
                 // SAFETY: the tile's own part of the output, and a tile of scratch.
                 unsafe {

@@ -12,6 +12,10 @@ fn load(input: usize) -> I {
     I::Load { input }
 }
 
+fn sum(register: usize) -> I {
+    I::Reduce(crate::alphabet::Reduction::Sum, register)
+}
+
 fn constant(value: Scalar) -> I {
     I::Constant { value }
 }
@@ -246,7 +250,7 @@ fn instruction_sets_agree() {
 
 #[test]
 fn wrong_programs_are_refused_by_name() {
-    let cases: [(Vec<I>, &[usize], &str); 7] = [
+    let cases: [(Vec<I>, &[usize], &str); 10] = [
         (vec![load(3)], &[0], "loads input 3 of 2"),
         (vec![load(0), I::Unary(Unary::Exp, 1)], &[1], "reads register 1"),
         (vec![load(0), load(1), I::Binary(Binary::Add, 0, 1)], &[2], "mixes f32 and i64"),
@@ -254,6 +258,9 @@ fn wrong_programs_are_refused_by_name() {
         (vec![load(0), I::Select(0, 0, 0)], &[1], "selects by f32"),
         (vec![load(0), I::Binary(Binary::And, 0, 0)], &[1], "and does not take f32"),
         (vec![load(0)], &[1], "output register 1"),
+        (vec![load(0), sum(0), I::Binary(Binary::Add, 0, 1)], &[2], "mixes elements and rows"),
+        (vec![load(0), sum(0), sum(1)], &[2], "already one element"),
+        (vec![load(0), I::Spread(0)], &[1], "more than one element a row"),
     ];
     for (program, outputs, text) in cases {
         let error = Tape::new(&[DType::F32, DType::I64], program, outputs).unwrap_err();
@@ -287,4 +294,55 @@ fn a_million_scalar_instructions_build_in_linear_time_on_few_registers() {
     go();
     println!("a million instructions: built in {built:?}, run in {:?}", start.elapsed());
     assert!(out.as_slice::<f64>()[0].is_finite());
+}
+
+#[test]
+fn rows_are_joined_and_spread() {
+    use crate::alphabet::Reduction;
+    // softmax(x)·w with one w for each row, the row's maximum, and its sum of exponentials.
+    let program = vec![
+        load(0),
+        I::LoadRow { input: 1 },
+        I::Reduce(Reduction::Max, 0),
+        I::Spread(2),
+        I::Binary(Binary::Sub, 0, 3),
+        I::Unary(Unary::Exp, 4),
+        I::Reduce(Reduction::Sum, 5),
+        I::Binary(Binary::Div, 1, 6),
+        I::Spread(7),
+        I::Binary(Binary::Mul, 5, 8),
+    ];
+    let mut rng = Rng(23);
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let tape = Tape::new(&[dtype; 2], program.clone(), &[9, 2, 6]).unwrap();
+        for (rows, n) in [(5, 7), (33, 64), (3, 1000), (2, 5000), (7, 1), (700, 16)] {
+            let (x, w) = (Value::random(&mut rng, dtype, &[rows, n]), Value::random(&mut rng, dtype, &[rows, 1]));
+            let mut want: [Vec<f64>; 3] = Default::default();
+            for (row, w) in x.values().chunks(n).zip(w.values()) {
+                let largest = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+                let sum: f64 = row.iter().map(|x| (x - largest).exp()).sum();
+                want[0].extend(row.iter().map(|x| (x - largest).exp() * w / sum));
+                want[1].push(largest);
+                want[2].push(sum);
+            }
+            for (k, want) in want.iter().enumerate() {
+                let count = if k == 0 { rows * n } else { rows };
+                let got = on_pools(dtype, count, |pool, out| {
+                    let mut others = [rows * n, rows, rows].map(|count| Buffer::zeroed(dtype.size() * count));
+                    let mut outputs: Vec<ViewMut> =
+                        others.iter_mut().map(|b| ViewMut::new(b.bytes_mut(), dtype)).collect();
+                    let _ = std::mem::replace(&mut outputs[k], ViewMut::new(out.data, out.dtype));
+                    tape.run(pool, &[rows, n], &[Source::View(x.view()), Source::View(w.view())], &mut outputs);
+                });
+                assert_close(&got, want, dtype, 1e-6, &format!("{dtype} {rows}×{n} output {k}"));
+            }
+        }
+    }
+    // A row's elements are overwritten by what is made of all of them.
+    let center = vec![load(0), I::Reduce(Reduction::Sum, 0), I::Spread(1), I::Binary(Binary::Sub, 0, 2)];
+    let center = Tape::new(&[DType::F32], center, &[3]).unwrap();
+    let mut memory = Buffer::filled(Scalar::F32(1.0), 200 * 100);
+    let mut outputs = [ViewMut::new(memory.bytes_mut(), DType::F32)];
+    center.run(&Pool::new(2), &[200, 100], &[Source::InPlace(0)], &mut outputs);
+    assert!(memory.as_slice::<f32>().iter().all(|&x| x == -99.0));
 }
