@@ -142,6 +142,10 @@ fn joined(values: &[impl ToString], between: &str) -> String {
 /// What the network says of each example.
 fn answers(experiment: &Experiment, network: &Network, batch: &Batch) -> Result<Vec<Answer>, Failure> {
     let example = experiment.example();
+    if network.form() == Form::EncoderDecoder && example.inputs.len() > 2 {
+        let problem = "an encoder-decoder answers token by token from its source alone, and this one takes more inputs";
+        return Err(Failure::input(problem));
+    }
     if network.form() == Form::EncoderDecoder {
         let window = example.inputs.get(1).map_or(1, |input| input.numel());
         return (0..batch.len())
@@ -151,6 +155,12 @@ fn answers(experiment: &Experiment, network: &Network, batch: &Batch) -> Result<
                 Ok(Answer::Tokens { tokens, text })
             })
             .collect();
+    }
+    if batch.inputs.len() < example.inputs.len() {
+        let wanted = example.inputs.len();
+        return Err(Failure::input(format!(
+            "the network takes {wanted} inputs; ask it about an example of its data: --index"
+        )));
     }
     let mut forward = compile(|(network, inputs): &(Network, Vec<Tensor>)| network.evaluate(inputs).cast(DType::F32));
     let output = forward.run((network.clone(), batch.inputs.clone())).map_err(Failure::input)?;

@@ -11,8 +11,8 @@ use super::digits::{self, Digits};
 use super::settings::locate;
 use super::text::shakespeare;
 use super::{
-    DataError, DataSettings, Dataset, ExampleType, Generated, Made, Part, Splits, Text, cifar, folder, mnist, npy,
-    table,
+    DataError, DataSettings, Dataset, ExampleType, Generated, Made, Part, Several, Splits, Text, cifar, folder, mnist,
+    npy, table,
 };
 
 const TEN_DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
@@ -131,7 +131,7 @@ impl Set {
             Set::Cifar100 => "60,000 photographs, 32×32 pixels, 100 classes",
             Set::Images => "PNG and JPEG images, a folder a class",
             Set::Table => "a CSV or Parquet table with numeric and categorical columns",
-            Set::Arrays => "NumPy arrays x and y, or x_train, y_train, x_test and y_test",
+            Set::Arrays => "NumPy arrays x and y, or x_train, y_train, x_test and y_test; others by their names",
             Set::Text => "a text file",
             Set::Adding => "sequences in which two marked values are to be added",
             Set::Sorting => "sequences of tokens to be sorted",
@@ -163,9 +163,10 @@ impl Set {
     pub fn options(self) -> &'static [&'static str] {
         match self {
             Set::Digits => &["validation", "seed", "transforms"],
-            Set::Mnist | Set::FashionMnist | Set::Cifar10 | Set::Cifar100 | Set::Arrays => {
+            Set::Mnist | Set::FashionMnist | Set::Cifar10 | Set::Cifar100 => {
                 &["path", "validation", "seed", "transforms"]
             }
+            Set::Arrays => &["path", "inputs", "targets", "validation", "seed", "transforms"],
             Set::Images => &["path", "size", "channels", "validation", "seed", "transforms"],
             Set::Table => &["path", "target", "categorical", "test", "validation", "seed", "transforms"],
             Set::Adding => &["length", "examples", "seed"],
@@ -205,7 +206,7 @@ impl Set {
             Set::Cifar100 => self.open_cifar(settings, folder, 100),
             Set::Images => open_images(self.path(settings)?, settings),
             Set::Table => open_table(self.path(settings)?, settings),
-            Set::Arrays => open_arrays(self.path(settings)?),
+            Set::Arrays => open_arrays(self.path(settings)?, settings),
             Set::Adding | Set::Sorting => {
                 let part = |part| self.generated(settings, part);
                 let validation: Arc<dyn Dataset> = Arc::new(part(Part::Validation)?);
@@ -318,9 +319,25 @@ fn open_table(path: &Path, settings: &DataSettings) -> Result<Splits, DataError>
     })
 }
 
-fn open_arrays(path: &Path) -> Result<Splits, DataError> {
+fn open_arrays(path: &Path, settings: &DataSettings) -> Result<Splits, DataError> {
     let in_file = |source| DataError::in_file(path, source);
     let mut all = npy::read_file(path)?;
+    if let Some(first) = settings.inputs.first() {
+        let usual = ["y".to_owned()];
+        let targets = settings.targets.as_deref().unwrap_or(&usual);
+        let part = |ending| Several::named(&all, &settings.inputs, targets, ending).map_err(in_file);
+        if !all.contains_key(&format!("{first}_train")) {
+            return part("").map(Splits::of);
+        }
+        let splits = Splits::of(part("_train")?);
+        let tested = all.contains_key(&format!("{first}_test"));
+        return if tested { Ok(splits.with_test(part("_test")?)) } else { Ok(splits) };
+    }
+    if settings.targets.is_some() {
+        return Err(DataError::Setting(
+            "`targets` names arrays, and goes with `inputs`, which names the others".into(),
+        ));
+    }
     let names = all.keys().cloned().collect::<Vec<_>>().join(", ");
     let mut part = |x: &str, y: &str| all.remove(x).map(|x| npy::arrays(x, all.remove(y))).transpose().map_err(in_file);
     let (train, test) = (part("x_train", "y_train")?, part("x_test", "y_test")?);

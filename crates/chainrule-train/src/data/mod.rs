@@ -5,7 +5,8 @@
 //! any step, and a prefetching thread changes nothing. This room knows no model, no loss and no file of a run.
 //!
 //! - [`Loader`] batches, shuffles and prefetches.
-//! - [`Arrays`] lie in memory, [`Subset`] is a part of any set; [`digits`] are carried inside the crate.
+//! - [`Arrays`] lie in memory, so do the [`Several`] of a set with more inputs;
+//!   [`Subset`] is a part of any set; [`digits`] are carried inside the crate.
 //! - [`Text`] is windows of what a [`Tokenizer`] made of a text.
 //! - [`Generated`] examples are made, not read.
 //! - [`Transformed`] sets do a [`Transform`] to the examples of another.
@@ -30,6 +31,7 @@ pub mod npy;
 mod parquet;
 mod random;
 mod settings;
+mod several;
 pub mod table;
 mod text;
 mod tokenizer;
@@ -47,6 +49,7 @@ pub use generated::{Generated, Made, Part};
 pub use inspect::{Inspection, Range, Sheet, inspect};
 pub use loader::{Batches, Loader};
 pub use settings::{DataSettings, FOLDER, FOLDER_VARIABLE, Splits};
+pub use several::Several;
 pub use text::{Text, shakespeare};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use transform::{Transform, Transformed};

@@ -73,6 +73,12 @@ pub struct DataSettings {
     /// Of a folder of images: 3 for colours, which is so unless given, or 1 for grey.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// Of arrays: the names of the inputs, where there are several; layers ask for them by these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// Of arrays with `inputs`: the names of the targets; `y` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
     /// Of a table: the column to be predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -138,6 +144,8 @@ impl DataSettings {
             examples: None,
             size: None,
             channels: None,
+            inputs: Vec::new(),
+            targets: None,
             target: None,
             categorical: Vec::new(),
             test: None,

@@ -156,6 +156,11 @@ impl Experiment {
             )));
         }
         let network = spec.build(&example, &key)?;
+        if example.targets.is_empty() && network.form() != Form::Gan && spec.usual_loss() {
+            let problem =
+                format!("{name}: the set {} has no target, and there is no [loss] of outputs alone", data.set);
+            return Err(ExperimentError::Setting(problem));
+        }
         let (names, encoding) = (splits.names.clone(), splits.encoding.clone());
         let kept = Kept::new(name, folder, &example, (names, encoding));
         let tokenizer = splits.tokenizer.clone();
@@ -378,9 +383,11 @@ impl Experiment {
             batch: training.batch_size(),
         });
         match self.network.form() {
-            Form::Sequential | Form::EncoderDecoder => {
+            Form::Sequential | Form::Siamese | Form::EncoderDecoder => {
                 let task = self.spec.task(steps);
                 let network = tree::map(&self.network, Tensor::eval);
+                let first: Vec<usize> = (0..self.spec.train().batch.min(splits.train.len())).collect();
+                let network = network.settled(&splits.train.batch(&first, None)?.inputs);
                 let optimizer = self.spec.optimizer(&network, steps)?;
                 let start = task.start(network, optimizer);
                 self.train_task(run, (&task, start), (&training, splits), options, stop, |_, _| Ok(()))

@@ -3,14 +3,14 @@
 //! Building computes nothing. First values are expressions of a key, and what comes out of a layer is found by calling
 //! the layer itself on a value that is not known, so that this room has no second opinion about shapes.
 
-use chainrule::tensor::{Key, Op, Tensor, Type};
+use chainrule::tensor::{DType, Key, Op, Tensor, Type};
 use chainrule_nn::context::Context;
 
 use super::fields::{Field, Form, Options};
 use super::kinds::{self, Kind};
 use super::module::{Module, Pass, Sequence};
 use super::source::{Entry, Item, Problem, Span, Value};
-use super::start::Start;
+use super::start::{self, Start};
 
 /// What every layer may have, whatever it is.
 pub(crate) const COMMON: &[Field] = &[
@@ -31,6 +31,8 @@ pub(crate) const COMMON: &[Field] = &[
 
 /// The most layers of a network, and the most elements of a value or weight.
 const MOST_LAYERS: usize = 10_000;
+/// How often a layer is scaled by what it gives.
+const MOST_SCALINGS: usize = 10;
 pub(crate) const MOST_ELEMENTS: usize = 1 << 36;
 
 /// A layer as it was built, for a summary. Types have the axis of examples.
@@ -52,6 +54,8 @@ pub struct Row {
     pub memory: Option<Type>,
     /// Weights of earlier layers that it may use.
     pub shared: Vec<(String, Tensor)>,
+    /// Inputs and kept values that it may look at.
+    pub values: Vec<(String, Type)>,
 }
 
 /// What is known while layers are built.
@@ -64,6 +68,10 @@ pub(crate) struct Scope<'a> {
     pub memory: Option<Type>,
     /// Weights by the name of their layer.
     pub shared: Vec<(String, Tensor)>,
+    /// The data's inputs by their names, and what layers kept.
+    pub values: Vec<(String, Type)>,
+    /// Whether a layer starts by what it gives.
+    pub settles: bool,
     /// How weights start, if not as their layer has it.
     pub start: Option<Start>,
     pub rows: Vec<Row>,
@@ -102,6 +110,8 @@ impl<'a> Scope<'a> {
             classes,
             memory: None,
             shared: Vec::new(),
+            values: Vec::new(),
+            settles: false,
             start,
             rows: Vec::new(),
             open: Vec::new(),
@@ -174,13 +184,17 @@ impl<'a> Scope<'a> {
         let module = (written.kind.make)(&options, x, self)?;
         let container = self.rows.len() > place;
         let module = match std::mem::replace(&mut self.start, outer) {
-            Some(start) if !container => start.apply(&module, &self.key()),
+            Some(start) if !container => {
+                let module = start.apply(&module, &self.key());
+                self.settles |= start.settles();
+                if start.settles() { settling(module) } else { module }
+            }
             _ => module,
         };
         let shared = self.shared.clone();
         let output = self.trace(&module, x);
         let mut context = Context::evaluation();
-        let mut pass = Pass { context: &mut context, memory: None, shared: std::mem::take(&mut self.shared) };
+        let mut pass = Pass { shared: std::mem::take(&mut self.shared), ..Pass::new(&mut context) };
         pass.share(name, &module);
         self.shared = pass.shared;
         if output.numel() > MOST_ELEMENTS || output.shape.contains(&0) {
@@ -196,6 +210,7 @@ impl<'a> Scope<'a> {
             output: output.clone(),
             memory: self.memory.clone(),
             shared,
+            values: self.values.clone(),
         };
         self.rows.insert(place, row);
         self.path.pop();
@@ -213,13 +228,47 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The type of the value of this option's name: an input of the data, or what a layer kept.
+    pub fn value(&self, options: &Options, name: &'static str) -> Result<(String, Type), Problem> {
+        let word = options.word(name);
+        match self.values.iter().find(|(other, _)| other == word) {
+            Some((word, ty)) => Ok((word.clone(), ty.clone())),
+            None => {
+                let problem = options.problem(name, format!("there is no input `{word}`, and no layer kept it before"));
+                Err(match self.values.is_empty() {
+                    true => problem,
+                    false => problem.nearest(word, self.values.iter().map(|(name, _)| name.as_str())),
+                })
+            }
+        }
+    }
+
     /// What comes out of a module.
     pub fn trace(&self, module: &Module, x: &Type) -> Type {
         let mut context = Context::evaluation();
         let memory = self.memory.as_ref().map(placeholder);
-        let mut pass = Pass { context: &mut context, memory, shared: self.shared.clone() };
+        let values = self.values.iter().map(|(name, ty)| (name.clone(), placeholder(ty))).collect();
+        let mut pass = Pass { memory, shared: self.shared.clone(), values, ..Pass::new(&mut context) };
         module.clone().forward(&placeholder(x), &mut pass).ty().clone()
     }
+}
+
+/// A layer whose weights are scaled, while the network settles, until the variance of what it gives is 1.
+fn settling(module: Module) -> Module {
+    Module::new(module, |module, x, pass| {
+        let mut y = module.forward(x, pass);
+        if pass.settling {
+            for _ in 0..MOST_SCALINGS {
+                let variance = y.cast(DType::F64).variance(.., 0).item::<f64>();
+                if !start::is_to_scale(variance) {
+                    break;
+                }
+                *module = start::scaled(module, 1.0 / variance.sqrt());
+                y = module.forward(x, pass);
+            }
+        }
+        y
+    })
 }
 
 /// Takes a layer's text or table apart.

@@ -3,6 +3,7 @@
 //! A value that does not have its option's form is a [`Problem`] at its place before anybody uses it, so that the getters
 //! of [`Options`] cannot fail on a file; they panic only if a name is asked for that the table does not have.
 
+use super::example::ty;
 use super::source::{Entry, Item, Problem, Span, Value, parse_value};
 
 /// One option.
@@ -48,6 +49,8 @@ pub(crate) enum Form {
     Name,
     /// A table with layers.
     Part,
+    /// A table of names, each with a type.
+    Types,
     /// A list of words.
     Words,
     /// A list of layers.
@@ -83,6 +86,7 @@ impl Form {
             Form::Word(words) => format!("one of {}", words.join(", ")),
             Form::Name => "a name".into(),
             Form::Part => "a table with `layers`".into(),
+            Form::Types => "a table of names and types, each \"f32[…]\" or \"i64[…]\" with sizes".into(),
             Form::Words => "a list of words".into(),
             Form::Layers => "a list of layers".into(),
             Form::Branches => "a list of lists of layers".into(),
@@ -128,6 +132,10 @@ impl Form {
             Form::Word(words) => matches!(value, Value::Text(text) if words.contains(&text.as_str())),
             Form::Name => matches!(value, Value::Text(text) if !text.is_empty()),
             Form::Part => matches!(value, Value::Table(_)),
+            Form::Types => match value {
+                Value::Table(entries) => entries.iter().all(|entry| ty(&entry.item.value).is_some()),
+                _ => false,
+            },
             Form::Words => match value {
                 Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Text(_))),
                 _ => false,

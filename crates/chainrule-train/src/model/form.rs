@@ -34,11 +34,14 @@ pub(crate) const KINDS: &[Kind] = &[
         help: "layers from input to output; what a model is if it says nothing",
         fields: &[Field { name: "layers", form: Given::Layers, default: "", help: "one after the other" }, INIT],
         parts: &[],
-        build: |model, inputs, scope| {
-            let list = model.layers("layers");
-            let (layers, end) = scope.sequence(None, &list, &inputs[0])?;
-            Ok((Network::sequential(layers), end))
-        },
+        build: sequential,
+    },
+    Kind {
+        name: "siamese",
+        help: "the same layers for each of several inputs of one form, what they give side by side: [inputs, …]",
+        fields: &[Field { name: "layers", form: Given::Layers, default: "", help: "one after the other" }, INIT],
+        parts: &[],
+        build: siamese,
     },
     Kind {
         name: "gpt",
@@ -66,10 +69,7 @@ pub(crate) const KINDS: &[Kind] = &[
             INIT,
         ],
         parts: &[],
-        build: |model, inputs, scope| {
-            let (layers, end) = scope.sequence(None, &model.layers("layers"), &inputs[0])?;
-            Ok((Network::sequential(layers), end))
-        },
+        build: sequential,
     },
     Kind {
         name: "encoder-decoder",
@@ -81,7 +81,7 @@ pub(crate) const KINDS: &[Kind] = &[
         ],
         parts: &["encoder", "decoder"],
         build: |model, inputs, scope| {
-            let [source, said] = inputs else {
+            let [source, said, ..] = inputs else {
                 let problem = Problem::new(&model.options.span, "an encoder-decoder needs data with two inputs");
                 return Err(problem.hint("a source, and what was said so far"));
             };
@@ -198,17 +198,53 @@ impl Model {
         &self,
         blocks: &[Entry],
         example: &ExampleType,
+        names: &[String],
         batch: usize,
         key: &Key,
-    ) -> Result<(Network, Vec<Row>, Type), Problem> {
+    ) -> Result<Built, Problem> {
         let inputs: Vec<Type> = example.inputs.iter().map(|ty| batched(ty, batch)).collect();
         if inputs.is_empty() {
             return Err(Problem::new(&self.options.span, "the data has no inputs"));
         }
         let mut scope = Scope::new(blocks, example.classes, self.start()?, key);
+        scope.values = names.iter().cloned().zip(inputs.iter().cloned()).collect();
         let (network, end) = (self.kind.build)(self, &inputs, &mut scope)?;
-        Ok((network, scope.rows, end))
+        let pair = network.form() == Form::Gan;
+        if pair && scope.settles {
+            let problem =
+                Problem::new(&self.options.span, "`init = \"lsuv\"` looks at the data, and a generator has none");
+            return Err(problem.hint("start it with \"orthogonal\""));
+        }
+        // What a layer asks for by name is given in every pass.
+        let names = if pair { Vec::new() } else { names.iter().take(inputs.len()).cloned().collect() };
+        Ok(Built { network: network.knowing(names, scope.settles), rows: scope.rows, end })
     }
+}
+
+/// A network, its layers one by one, and what it ends in.
+pub(crate) struct Built {
+    pub network: Network,
+    pub rows: Vec<Row>,
+    pub end: Type,
+}
+
+fn sequential(model: &Model, inputs: &[Type], scope: &mut Scope) -> Result<(Network, Type), Problem> {
+    let (layers, end) = scope.sequence(None, &model.layers("layers"), &inputs[0])?;
+    Ok((Network::sequential(layers), end))
+}
+
+fn siamese(model: &Model, inputs: &[Type], scope: &mut Scope) -> Result<(Network, Type), Problem> {
+    if let Some(other) = inputs.iter().find(|input| **input != inputs[0]) {
+        let message = format!(
+            "a siamese model reads inputs of one form, and these are {} and {}",
+            shown(&inputs[0]),
+            shown(other)
+        );
+        return Err(Problem::new(&model.options.span, message));
+    }
+    let (layers, end) = scope.sequence(None, &model.layers("layers"), &inputs[0])?;
+    let shape = [&end.shape[..1], &[inputs.len()], &end.shape[1..]].concat();
+    Ok((Network::siamese(layers), Type::new(end.dtype, shape)))
 }
 
 /// The type of so many examples.
@@ -218,7 +254,10 @@ pub(crate) fn batched(ty: &Type, batch: usize) -> Type {
 
 fn gan(model: &Model, inputs: &[Type], scope: &mut Scope) -> Result<(Network, Type), Problem> {
     let noise = Type::new(DType::F32, [inputs[0].shape[0], model.options.count("noise")]);
+    // Each is called alone: neither sees what the other keeps, nor inputs by their names.
+    scope.values.clear();
     let (generator, made) = scope.sequence(Some("generator"), &model.layers("generator"), &noise)?;
+    scope.values.clear();
     let (discriminator, verdict) = scope.sequence(Some("discriminator"), &model.layers("discriminator"), &inputs[0])?;
     let last = |name: &str| match &model.layers(name).value {
         Value::List(items) => items.last().map(|item| item.span.clone()),

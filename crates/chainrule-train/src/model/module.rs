@@ -1,13 +1,14 @@
 //! Networks whose layers are known only when a file has been read: trees of named modules.
 //!
-//! A [`Module`] holds any layer of `chainrule-nn` with the way it is called; a [`Network`] is a sequence of them, or two.
+//! Values have names where layers share them: the data's inputs, and what a layer kept for later ones. A [`Pass`]
+//! carries them. A [`Module`] holds any layer of `chainrule-nn` with the way it is called; a [`Network`] is a sequence of them, or two.
 //! Names of the file are the paths of the leaves, so that a checkpoint of a network built from a file and of the same
 //! structs written in Rust are one. Nothing here knows TOML or checks a shape.
 
 use std::fmt;
 use std::sync::Arc;
 
-use chainrule::tensor::Tensor;
+use chainrule::tensor::{Tensor, stack};
 use chainrule::tree::{Path, Tree};
 use chainrule_nn::context::Context;
 
@@ -19,12 +20,32 @@ pub struct Pass<'a> {
     pub memory: Option<Tensor>,
     /// Weights that a later layer uses again, by the name of the layer they are in.
     pub shared: Vec<(String, Tensor)>,
+    /// The data's inputs by their names, and what layers kept for later ones.
+    pub values: Vec<(String, Tensor)>,
+    /// Whether layers that start by what they give are to do that now (LSUV).
+    pub settling: bool,
 }
 
 impl<'a> Pass<'a> {
     /// A pass at its start.
     pub fn new(context: &'a mut Context) -> Pass<'a> {
-        Pass { context, memory: None, shared: Vec::new() }
+        Pass { context, memory: None, shared: Vec::new(), values: Vec::new(), settling: false }
+    }
+
+    /// The value of a name.
+    ///
+    /// # Panics
+    /// If there is none: it is checked when a network is built.
+    #[track_caller]
+    pub fn value(&self, name: &str) -> &Tensor {
+        let found = self.values.iter().find(|(other, _)| other == name);
+        &found.unwrap_or_else(|| panic!("a pass without the value `{name}`")).1
+    }
+
+    /// Keeps a value under a name.
+    pub(crate) fn keep(&mut self, name: &str, value: &Tensor) {
+        self.values.retain(|(other, _)| other != name);
+        self.values.push((name.to_owned(), value.clone()));
     }
 
     /// Keeps the weight of a layer that has nothing else, for later layers that use it again.
@@ -186,6 +207,8 @@ impl Residual {
 pub enum Form {
     /// One sequence of layers from input to output.
     Sequential,
+    /// The same layers for each input, what they give side by side along a new axis 1.
+    Siamese,
     /// An encoder reads the first input; a decoder reads the second one and what the encoder said.
     EncoderDecoder,
     /// A generator makes examples from noise; a discriminator tells them from true ones.
@@ -217,17 +240,35 @@ pub struct Network {
     form: Form,
     /// One part, or two with their names.
     parts: Vec<(String, Sequence)>,
+    /// Names of the inputs, as far as they have any.
+    names: Vec<String>,
+    /// Whether layers start by what they give.
+    settles: bool,
 }
 
 impl Network {
     /// One sequence.
     pub fn sequential(layers: Sequence) -> Network {
-        Network { form: Form::Sequential, parts: vec![(String::new(), layers)] }
+        Network::of(Form::Sequential, vec![(String::new(), layers)])
+    }
+
+    /// One sequence that reads each of several inputs.
+    pub fn siamese(layers: Sequence) -> Network {
+        Network::of(Form::Siamese, vec![(String::new(), layers)])
+    }
+
+    fn of(form: Form, parts: Vec<(String, Sequence)>) -> Network {
+        Network { form, parts, names: Vec::new(), settles: false }
+    }
+
+    /// With names of its inputs, by which layers ask for them, and whether layers start by what they give.
+    pub(crate) fn knowing(self, names: Vec<String>, settles: bool) -> Network {
+        Network { names, settles, ..self }
     }
 
     /// Two parts of which the second looks at what the first said, each with its name.
     pub(crate) fn pair(form: Form, parts: [(&str, Sequence); 2]) -> Network {
-        Network { form, parts: parts.map(|(name, part)| (name.to_owned(), part)).into() }
+        Network::of(form, parts.map(|(name, part)| (name.to_owned(), part)).into())
     }
 
     /// How the parts belong together.
@@ -240,24 +281,48 @@ impl Network {
         self.parts.iter().map(|(name, part)| (name.clone(), Network::sequential(part.clone()))).collect()
     }
 
-    /// What the network says of its inputs: of a [`Form::EncoderDecoder`] the source and what was said so far, of the
-    /// others one. A [`Form::Gan`] generates from noise.
+    /// What the network says of its inputs: of a [`Form::EncoderDecoder`] the source and what was said so far; of the
+    /// others the first, and those that layers ask for by name. A [`Form::Gan`] generates from noise.
     ///
     /// # Panics
     /// If inputs are missing or not of the form the network was built for.
     #[track_caller]
     pub fn forward(&mut self, inputs: &[Tensor], context: &mut Context) -> Tensor {
-        let wanted = if self.form == Form::EncoderDecoder { 2 } else { 1 };
+        self.pass(inputs, &mut Pass::new(context))
+    }
+
+    #[track_caller]
+    fn pass(&mut self, inputs: &[Tensor], pass: &mut Pass) -> Tensor {
+        let wanted = self.names.len().max(if self.form == Form::EncoderDecoder { 2 } else { 1 });
         assert!(inputs.len() >= wanted, "Network: {} inputs, and it takes {wanted}", inputs.len());
-        let mut pass = Pass::new(context);
-        let first = self.parts[0].1.forward(&inputs[0], &mut pass);
+        pass.values = self.names.iter().cloned().zip(inputs.iter().cloned()).collect();
+        let first = self.parts[0].1.forward(&inputs[0], pass);
         match self.form {
             Form::Sequential | Form::Gan => first,
             Form::EncoderDecoder => {
                 pass.memory = Some(first);
-                self.parts[1].1.forward(&inputs[1], &mut pass)
+                self.parts[1].1.forward(&inputs[1], pass)
+            }
+            Form::Siamese => {
+                let rest = inputs[1..].iter().map(|x| self.parts[0].1.forward(x, pass));
+                stack(&std::iter::once(first).chain(rest).collect::<Vec<_>>(), 1)
             }
         }
+    }
+
+    /// Gives first values to the layers that start by what they give on examples (LSUV), one after the other. What
+    /// other layers start from stays.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    #[track_caller]
+    pub fn settled(&self, inputs: &[Tensor]) -> Network {
+        let mut network = self.clone();
+        if self.settles {
+            let mut context = Context::evaluation();
+            network.pass(inputs, &mut Pass { settling: true, ..Pass::new(&mut context) });
+        }
+        network
     }
 
     /// [`Network::forward`] in evaluation, which changes nothing.
@@ -270,18 +335,18 @@ impl Network {
 impl Tree for Network {
     fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
         match self.form {
-            Form::Sequential => self.parts[0].1.visit(path, function),
+            Form::Sequential | Form::Siamese => self.parts[0].1.visit(path, function),
             _ => self.parts.iter().for_each(|(name, part)| path.enter(name, |path| part.visit(path, function))),
         }
     }
     fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Network {
         let parts = self.parts.iter().map(|(name, part)| {
             let part = match self.form {
-                Form::Sequential => part.map(path, function),
+                Form::Sequential | Form::Siamese => part.map(path, function),
                 _ => path.enter(name, |path| part.map(path, function)),
             };
             (name.clone(), part)
         });
-        Network { form: self.form, parts: parts.collect() }
+        Network { form: self.form, parts: parts.collect(), names: self.names.clone(), settles: self.settles }
     }
 }

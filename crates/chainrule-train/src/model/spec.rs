@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chainrule::tensor::Key;
+use chainrule::tensor::{Key, Type};
 use chainrule_nn::optimizer::{AnyOptimizer, OptimizerSettings, SettingsError};
 use chainrule_nn::precision::Precision;
 use chainrule_nn::schedule::ScheduleSettings;
 
 use super::build::Row;
 use super::form::{Model, batched};
-use super::loss::Loss;
+use super::loss::{Loss, Seen};
 use super::module::{Form, Network};
 use super::settings::{Average, Report, Train};
 use super::source::{Entry, Item, ModelError, Problem, Value, parse, section};
@@ -44,6 +44,8 @@ pub struct Spec {
     report: Report,
     data: Option<DataSettings>,
     example: Option<ExampleType>,
+    /// Names of the inputs, as many as are known.
+    names: Vec<String>,
 }
 
 impl Spec {
@@ -129,15 +131,14 @@ impl Spec {
 
     /// What the network should do: its loss and metrics.
     pub fn objective(&self) -> Objective<Network> {
-        let loss = self.loss.as_ref().map(Loss::function);
-        let usual = [true, false].map(|classes| Loss::usual(classes, &self.root.span).function());
+        let loss = self.loss.as_ref().map(|loss| loss.function(&self.names));
+        let usual = [true, false].map(|classes| Loss::usual(classes, &self.root.span).function(&self.names));
         let ignored = self.loss.as_ref().and_then(Loss::ignored);
         let objective = Objective::new(
             |network: &mut Network, batch, context| network.forward(&batch.inputs, context),
             move |output, batch| {
-                let target = batch.target();
-                let loss = loss.as_ref().unwrap_or(&usual[usize::from(target.dtype().is_float())]);
-                loss(output, target)
+                let usual = || &usual[usize::from(batch.target().dtype().is_float())];
+                loss.as_ref().unwrap_or_else(usual)(output, batch)
             },
         )
         .metrics(self.report.metrics.iter().copied())
@@ -166,6 +167,11 @@ impl Spec {
         }
     }
 
+    /// Whether the file leaves the loss to the target.
+    pub fn usual_loss(&self) -> bool {
+        self.loss.is_none()
+    }
+
     /// Batches that one step takes: `accumulate` of `[train]`, or `critic_steps` of a pair of networks.
     pub fn batches_a_step(&self) -> usize {
         match self.model.options.maybe_count("critic_steps") {
@@ -189,16 +195,35 @@ impl Spec {
 
     pub(crate) fn build_rows(&self, example: &ExampleType, key: &Key) -> Result<(Network, Vec<Row>), ModelError> {
         let batch = self.train.batch;
-        let built = self.model.build(self.blocks(), example, batch, key);
-        let (network, rows, end) = built.map_err(|problem| self.error(problem))?;
-        if let (Some(target), true) = (example.targets.first(), network.form() != Form::Gan) {
-            let target = batched(target, batch);
-            let usual = Loss::usual(!target.dtype.is_float(), &self.root.span);
-            let loss = self.loss.as_ref().unwrap_or(&usual);
-            let checked = loss.check(&end, &target, example.classes, &self.model.end());
-            checked.map_err(|problem| self.error(problem))?;
+        let built = self.model.build(self.blocks(), example, &self.names, batch, key);
+        let built = built.map_err(|problem| self.error(problem))?;
+        if built.network.form() != Form::Gan {
+            self.check_loss(&built.end, example).map_err(|problem| self.error(problem))?;
         }
-        Ok((network, rows))
+        Ok((built.network, built.rows))
+    }
+
+    /// Whether the network's end goes with loss, target and metrics.
+    fn check_loss(&self, end: &Type, example: &ExampleType) -> Result<(), Problem> {
+        if example.targets.is_empty() && self.usual_loss() {
+            return Ok(());
+        }
+        let batch = self.train.batch;
+        let target = example.targets.first().map(|target| batched(target, batch));
+        let inputs = example.inputs.iter().map(|ty| batched(ty, batch));
+        let inputs: Vec<(String, Type)> = self.names.iter().cloned().zip(inputs).collect();
+        let usual = Loss::usual(target.as_ref().is_some_and(|target| !target.dtype.is_float()), &self.root.span);
+        let loss = self.loss.as_ref().unwrap_or(&usual);
+        let seen = Seen { output: end, target: target.as_ref(), classes: example.classes, inputs: &inputs };
+        loss.check(&seen, &self.model.end())?;
+        let metrics = self.root.get("report").and_then(|report| report.item.get("metrics"));
+        match (loss.compares(), metrics) {
+            ((name, false), Some(metrics)) if !self.report.metrics.is_empty() => {
+                let message = format!("metrics compare an output with its target, and `{name}` does not");
+                Err(Problem::new(&metrics.item.span, message).hint("leave `metrics` out: the loss is reported"))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn error(&self, problem: Problem) -> ModelError {
@@ -232,6 +257,7 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
     let data = data(&root, text)?;
     let (model, train, report) =
         (Model::read(&model.item)?, Train::read(section("train"))?, Report::read(section("report"))?);
+    let (example, names) = super::example::example(&root, data.as_ref())?;
     if model.kind.name == "gan" {
         super::gan::review(&root, &train, &report)?;
     }
@@ -243,7 +269,8 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
         optimizer: optimizer(&root, text)?,
         train,
         report,
-        example: super::example::example(&root, data.as_ref())?,
+        example,
+        names,
         data,
         root: root.clone(),
     })

@@ -104,6 +104,13 @@ pub(crate) const RULES: &[Rule] = &[
         help: "N(0, s²), s = gain / √fan_in",
         draw: |key, w, gain| init::kaiming_normal(key, w.shape(), fan(w), Gain::Factor(gain), w.dtype()),
     },
+    Rule {
+        name: "lsuv",
+        number: "",
+        usual: 1.0,
+        help: "orthogonal, then scaled until the layer's outputs on the first examples have variance 1 (Mishkin and Matas)",
+        draw: |key, w, gain| init::orthogonal(key, w.shape(), Gain::Factor(gain), w.dtype()),
+    },
     Rule { name: "zeros", number: "", usual: 0.0, help: "0", draw: |_, w, _| w.zeros_like() },
 ];
 
@@ -129,6 +136,11 @@ impl Start {
         Ok(Start { rule, number, residual: residual.unwrap_or(number) })
     }
 
+    /// Whether the layer is scaled by what it gives, when there are data.
+    pub fn settles(&self) -> bool {
+        self.rule.name == "lsuv"
+    }
+
     /// The same layer with first values by this rule.
     pub fn apply<T: Tree>(&self, layer: &T, key: &Key) -> T {
         let mut drawn = 0i64;
@@ -145,6 +157,19 @@ impl Start {
             }
         })
     }
+}
+
+/// Whether outputs of this variance are to be scaled: not if it is near 1 or no number to scale by.
+pub(crate) fn is_to_scale(variance: f64) -> bool {
+    variance.is_finite() && variance > 0.0 && (variance - 1.0).abs() >= 0.01
+}
+
+/// The same layer with its weights, not its biases, times a factor. Computed.
+pub(crate) fn scaled<T: Tree>(layer: &T, factor: f64) -> T {
+    tree::map_named(layer, |_, role, leaf| match role {
+        Role::Parameter if leaf.rank() >= 2 => (leaf * factor).eval(),
+        _ => leaf.clone(),
+    })
 }
 
 fn unreadable(item: &Item) -> Problem {

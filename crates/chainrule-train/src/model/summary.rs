@@ -161,9 +161,12 @@ fn flops(row: &Row) -> u64 {
     let shared: Vec<(String, Tensor)> =
         row.shared.iter().map(|(name, weight)| (name.clone(), placeholder(weight.ty()))).collect();
     let mut context = Context::evaluation();
-    let mut pass = Pass { context: &mut context, memory: memory.clone(), shared: shared.clone() };
+    let values: Vec<(String, Tensor)> = row.values.iter().map(|(name, ty)| (name.clone(), placeholder(ty))).collect();
+    let mut pass =
+        Pass { memory: memory.clone(), shared: shared.clone(), values: values.clone(), ..Pass::new(&mut context) };
     let y = module.forward(&x, &mut pass);
-    let given = weights.into_iter().chain([x]).chain(memory).chain(shared.into_iter().map(|(_, weight)| weight));
+    let given =
+        weights.into_iter().chain([x]).chain(memory).chain(shared.into_iter().chain(values).map(|named| named.1));
     let inputs: Vec<(String, Tensor)> = given.map(|input| (String::new(), input)).collect();
     capture("layer", &inputs, &[y]).map_or(0, |program| optimize(program).flops())
 }

@@ -1,8 +1,8 @@
 //! Attention, positions and transformer blocks over `[time, width]`.
 
-use chainrule::tensor::{DType, Type};
+use chainrule::tensor::{DType, Tensor, Type};
 use chainrule_nn::layer::{
-    Activation, Attention, DecoderBlock, EncoderBlock, FeedForward, LayerNorm, LearnedPositions, Rotary,
+    Activation, Attention, DecoderBlock, EncoderBlock, FeedForward, LayerNorm, LearnedPositions, Rotary, length_mask,
     sinusoidal_positions,
 };
 
@@ -32,6 +32,13 @@ const NORM: Field = Field {
     default: "\"pre\"",
     help: "before each branch, or after each sum",
 };
+const MASK: Field = Field {
+    name: "mask",
+    form: Form::Name,
+    default: "-",
+    help: "the input that says which places there are to look at: how many, or [time] with 0 where there is nothing",
+};
+const MEMORY_MASK: Field = Field { name: "memory_mask", help: "the same of what the encoder said", ..MASK };
 const EPSILON: Field = Field { name: "epsilon", form: Form::Positive, default: "1e-5", help: "of the norms" };
 const ACTIVATION: Field = Field {
     name: "activation",
@@ -118,7 +125,30 @@ fn memory<'a>(what: &str, options: &Options, scope: &'a Scope) -> Result<&'a Typ
     }
 }
 
-fn said(pass: &Pass) -> chainrule::tensor::Tensor {
+/// Where a query may look, made of a value in a pass: `[N, 1, 1, places]`.
+type Mask = Box<dyn Fn(&Pass) -> Option<Tensor> + Send + Sync>;
+
+/// The mask that an option names, of so many places.
+fn mask(name: &'static str, places: usize, options: &Options, scope: &Scope) -> Result<Mask, Problem> {
+    if !options.has(name) {
+        return Ok(Box::new(|_| None));
+    }
+    let (word, ty) = scope.value(options, name)?;
+    match ty.shape[1..] {
+        [] if !ty.dtype.is_float() => Ok(Box::new(move |pass| Some(length_mask(pass.value(&word), places)))),
+        [time] if time == places => Ok(Box::new(move |pass| {
+            let value = pass.value(&word);
+            Some(value.not_equal(0.0).reshape([value.size(0), 1, 1, places]))
+        })),
+        _ => {
+            let message =
+                format!("`{name}` is a whole number or [{places}], and `{word}` is {} of {}", ty.dtype, shown(&ty));
+            Err(options.problem(name, message))
+        }
+    }
+}
+
+fn said(pass: &Pass) -> Tensor {
     pass.memory.clone().expect("an encoder came before")
 }
 
@@ -127,6 +157,7 @@ fn attention(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, P
     let cross = options.word("over") == "memory";
     let over = if cross { memory("attention", options, scope)?.clone() } else { x.clone() };
     let heads = heads(options, x, width, over.shape[1])?;
+    let mask = mask("mask", over.shape[1], options, scope)?;
     let key = scope.key();
     let layer = match cross {
         true => Attention::over(&key, width, over.shape[2], heads),
@@ -135,8 +166,8 @@ fn attention(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, P
     let layer = changed(layer, options).dropout(options.number("dropout"));
     let layer = if options.flag("causal") { layer.causal() } else { layer };
     Ok(Module::new(layer, move |layer, x, pass| match cross {
-        true => layer.forward(x, &said(pass), None, pass.context),
-        false => layer.forward(x, x, None, pass.context),
+        true => layer.forward(x, &said(pass), mask(pass).as_ref(), pass.context),
+        false => layer.forward(x, x, mask(pass).as_ref(), pass.context),
     }))
 }
 
@@ -153,14 +184,15 @@ fn encoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pro
     let mut block = if options.flag("causal") { block.causal() } else { block };
     [&mut block.attention_norm, &mut block.feed_forward_norm].into_iter().for_each(|norm| unbiased(norm, options));
     block.feed_forward = network(block.feed_forward, options);
-    Ok(Module::new(block, |block, x, pass| block.forward(x, None, pass.context)))
+    let mask = mask("mask", x.shape[1], options, scope)?;
+    Ok(Module::new(block, move |block, x, pass| block.forward(x, mask(pass).as_ref(), pass.context)))
 }
 
 fn decoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
     let width = sequence("decoder", options, x)?;
-    let over = memory("decoder", options, scope)?;
+    let over = memory("decoder", options, scope)?.clone();
     if over.shape[2] != width {
-        let message = format!("`decoder` has a width of {width}, and the encoder gives {}", shown(over));
+        let message = format!("`decoder` has a width of {width}, and the encoder gives {}", shown(&over));
         return Err(Problem::new(&options.span, message).hint("both must have one width"));
     }
     let heads = heads(options, x, width, x.shape[1].max(over.shape[1]))?;
@@ -177,7 +209,11 @@ fn decoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pro
         block.cross_attention = block.cross_attention.without_bias();
     }
     block.feed_forward = network(block.feed_forward, options);
-    Ok(Module::new(block, |block, x, pass| block.forward(x, &said(pass), None, None, pass.context)))
+    let masks = [mask("mask", x.shape[1], options, scope)?, mask("memory_mask", over.shape[1], options, scope)?];
+    Ok(Module::new(block, move |block, x, pass| {
+        let [mask, memory_mask] = masks.each_ref().map(|mask| mask(pass));
+        block.forward(x, &said(pass), mask.as_ref(), memory_mask.as_ref(), pass.context)
+    }))
 }
 
 pub(super) const KINDS: &[Kind] = &[
@@ -199,6 +235,7 @@ pub(super) const KINDS: &[Kind] = &[
                 default: "\"itself\"",
                 help: "where it looks: at itself, or at what the encoder said",
             },
+            MASK,
         ],
         make: attention,
     },
@@ -207,7 +244,7 @@ pub(super) const KINDS: &[Kind] = &[
         help: "a transformer's block: self-attention, then a network at each place, both residual; GPT's if causal",
         shapes: "[time, width] → the same",
         owns: true,
-        fields: &[HEADS, HIDDEN, NORM, CAUSAL, ACTIVATION, DROPOUT, BIAS, EPSILON, KEY_HEADS, ROTARY],
+        fields: &[HEADS, HIDDEN, NORM, CAUSAL, ACTIVATION, DROPOUT, BIAS, EPSILON, KEY_HEADS, ROTARY, MASK],
         make: encoder,
     },
     Kind {
@@ -215,7 +252,7 @@ pub(super) const KINDS: &[Kind] = &[
         help: "a transformer's block: causal self-attention, attention over what the encoder said, a network",
         shapes: "[time, width] → the same",
         owns: true,
-        fields: &[HEADS, HIDDEN, NORM, ACTIVATION, DROPOUT, BIAS, EPSILON, KEY_HEADS, ROTARY],
+        fields: &[HEADS, HIDDEN, NORM, ACTIVATION, DROPOUT, BIAS, EPSILON, KEY_HEADS, ROTARY, MASK, MEMORY_MASK],
         make: decoder,
     },
     Kind {

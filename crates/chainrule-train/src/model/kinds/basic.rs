@@ -1,11 +1,13 @@
 //! Dense layers, activations, and layers that only move or reduce.
 
-use chainrule_nn::layer::{Embedding, Linear};
+use chainrule::tensor::Type;
+use chainrule_nn::layer::{Bilinear, Embedding, Linear};
 
-use super::super::fields::{Field, Form};
+use super::super::build::Scope;
+use super::super::fields::{Field, Form, Options};
 use super::super::module::Module;
 use super::super::source::Problem;
-use super::{Kind, axes, axis, float, holds};
+use super::{Kind, axes, axis, float, holds, shown};
 
 pub(super) const DENSE: &[Kind] = &[
     Kind {
@@ -27,6 +29,18 @@ pub(super) const DENSE: &[Kind] = &[
             let layer = if options.flag("bias") { layer } else { layer.without_bias() };
             Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
         },
+    },
+    Kind {
+        name: "bilinear",
+        help: "yₖ = x₁ᵀ·Wₖ·x₂ + bₖ over the last axes of what comes in and of another value",
+        shapes: "[…, in₁] and […, in₂] → […, out]",
+        owns: true,
+        fields: &[
+            Field { name: "out", form: Form::Size, default: "", help: "units, such as 8" },
+            Field { name: "with", form: Form::Name, default: "", help: "x₂: an input of the data, or what was kept" },
+            Field { name: "bias", form: Form::Flag, default: "true", help: "whether b is there" },
+        ],
+        make: bilinear,
     },
     Kind {
         name: "embedding",
@@ -73,6 +87,28 @@ pub(super) const DENSE: &[Kind] = &[
         },
     },
 ];
+
+fn bilinear(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
+    float("bilinear", options, x)?;
+    axes("bilinear", options, x, (1, 6), "features")?;
+    let (word, other) = scope.value(options, "with")?;
+    let (leading, alike) = (x.shape.len() - 1, other.shape.len() == x.shape.len() && other.dtype.is_float());
+    if !alike || other.shape[..leading] != x.shape[..leading] {
+        let message = format!(
+            "`bilinear` takes two values alike but for the last axis, and gets {} and {}",
+            shown(x),
+            shown(&other)
+        );
+        return Err(options.problem("with", message));
+    }
+    let (first, second) = (x.shape[leading], other.shape[leading]);
+    let out = scope.size(options, "out", first)?;
+    holds("bilinear", options, &[out, first, second])?;
+    holds("bilinear", options, &[&x.shape[..leading], &[out, second]].concat())?;
+    let layer = Bilinear::new(&scope.key(), first, second, out);
+    let layer = if options.flag("bias") { layer } else { layer.without_bias() };
+    Ok(Module::new(layer, move |layer, x, pass| layer.forward(x, &pass.value(&word).cast(x.dtype()))))
+}
 
 /// An activation of one number.
 macro_rules! activation {

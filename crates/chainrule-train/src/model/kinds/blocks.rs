@@ -89,6 +89,22 @@ fn branches(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pr
     }))
 }
 
+fn keep(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
+    let name = options.word("as").to_owned();
+    match scope.values.iter().find(|(other, _)| *other == name) {
+        Some((_, ty)) if ty != x => {
+            let message = format!("`{name}` is {} already, and {} comes in", shown(ty), shown(x));
+            return Err(options.problem("as", message).hint("take another name"));
+        }
+        Some(_) => {}
+        None => scope.values.push((name.clone(), x.clone())),
+    }
+    Ok(Module::new((), move |(), x, pass| {
+        pass.keep(&name, x);
+        x.clone()
+    }))
+}
+
 fn tied(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
     float("tied", options, x)?;
     let name = options.word("layer").to_owned();
@@ -154,6 +170,25 @@ pub(super) const KINDS: &[Kind] = &[
             Field { name: "axis", form: Form::Axis, default: "1", help: "along which" },
         ],
         make: branches,
+    },
+    Kind {
+        name: "keep",
+        help: "x, which later layers find under a name",
+        shapes: "any → the same",
+        owns: true,
+        fields: &[Field { name: "as", form: Form::Name, default: "", help: "the name" }],
+        make: keep,
+    },
+    Kind {
+        name: "take",
+        help: "an input of the data, or what was kept, in place of x",
+        shapes: "any → that value",
+        owns: true,
+        fields: &[Field { name: "value", form: Form::Name, default: "", help: "its name" }],
+        make: |options, _, scope| {
+            let (name, _) = scope.value(options, "value")?;
+            Ok(Module::new((), move |(), _, pass| pass.value(&name).clone()))
+        },
     },
     Kind {
         name: "tied",

@@ -105,6 +105,18 @@ fn axis(options: &Options, name: &str, x: &Type) -> Result<usize, Problem> {
     Err(options.problem(name, message).hint("axis 0 is that of the examples; -1 is the last"))
 }
 
+/// The name of the value that says how much of each example counts: an integer each.
+fn lengths(options: &Options, name: &'static str, scope: &Scope) -> Result<String, Problem> {
+    let (word, ty) = scope.value(options, name)?;
+    match ty.shape.len() == 1 && !ty.dtype.is_float() {
+        true => Ok(word),
+        false => {
+            let message = format!("`{name}` is a whole number each, and `{word}` is {} of {}", ty.dtype, shown(&ty));
+            Err(options.problem(name, message))
+        }
+    }
+}
+
 /// Refuses weights and values that no memory holds.
 fn holds(what: &str, options: &Options, sizes: &[usize]) -> Result<(), Problem> {
     let numel = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
