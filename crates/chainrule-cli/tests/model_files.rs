@@ -155,19 +155,38 @@ fn a_table_of_either_kind_is_asked_by_its_columns() {
     let first = page(at, &["predict", "runs/csv-1", "--csv", "some.csv"]);
     assert_eq!(first.lines().next(), asked.lines().next());
 
+    // A network of several inputs is not asked by one.
+    let sorter = "[data]\nset = \"sorting\"\nexamples = 100\n[model]\nlayers = [{ embedding = 4 }, { linear = \"classes\" }]\n\
+                  [train]\nsteps = 2";
+    fs::write(at.join("sorter.toml"), sorter).unwrap();
+    page(at, &["train", "sorter.toml"]);
+    fs::write(at.join("tokens.csv"), "1,2,3,4,5,6,7,8,9,10\n").unwrap();
+    let says = "the network takes 2 inputs; ask it about an example of its data: --index";
+    let one = wrong(at, &[(&["predict", "runs/sorter-1", "--table", "tokens.csv"], 2, &[says])]);
+    assert!(one.is_empty(), "{}", one.join("\n"));
+    assert!(page(at, &["predict", "runs/sorter-1", "--index", "0"]).contains("said"));
+
     fs::write(at.join("colour.csv"), some.replace("red", "pink")).unwrap();
     fs::write(at.join("word.csv"), some.replace("2147483648", "many")).unwrap();
     fs::write(at.join("less.csv"), "ripe,large\ntrue,1\n").unwrap();
     let rows: [(&[&str], i32, &[&str]); 6] = [
         (
-            &["predict", "--table", "colour.csv"],
+            &["predict", "runs/csv-1", "--table", "colour.csv"],
             2,
             &["row 1, column \"colour\": expected one of green, red, found \"pink\""],
         ),
-        (&["predict", "--table", "word.csv"], 2, &["row 1, column \"large\": expected a number, found \"many\""]),
-        (&["predict", "--table", "less.csv"], 2, &["expected one of ripe, large, found \"grade\""]),
-        (&["predict", "--table", "nulls.parquet"], 2, &["row 34, column \"width\": expected a value, found \"null\""]),
-        (&["predict", "--table", "none.csv"], 2, &["none.csv"]),
+        (
+            &["predict", "runs/csv-1", "--table", "word.csv"],
+            2,
+            &["row 1, column \"large\": expected a number, found \"many\""],
+        ),
+        (&["predict", "runs/csv-1", "--table", "less.csv"], 2, &["expected one of ripe, large, found \"grade\""]),
+        (
+            &["predict", "runs/csv-1", "--table", "nulls.parquet"],
+            2,
+            &["row 34, column \"width\": expected a value, found \"null\""],
+        ),
+        (&["predict", "runs/csv-1", "--table", "none.csv"], 2, &["none.csv"]),
         (&["data", "inspect", "dictionary.parquet"], 2, &["a table needs a target: one of its columns width, grade"]),
     ];
     let problems = wrong(at, &rows);

@@ -291,14 +291,16 @@ fn the_documentation_has_every_kind_and_its_example_is_right() {
             "docs/model-files.md is not up to date: run this test with UPDATE_DOCS=1, and look at the change"
         );
     }
-    let example = front.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let spec = Spec::parse("example", example).unwrap();
-    let network = spec.build(spec.example().unwrap(), &Key::new(1)).unwrap();
-    let names = paths(&network);
+    let examples = front.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let specs: Vec<Spec> = examples.map(|example| Spec::parse("example", example).unwrap()).collect();
+    let networks: Vec<_> =
+        specs.iter().map(|spec| spec.build(spec.example().unwrap(), &Key::new(1)).unwrap()).collect();
+    let (spec, network) = (&specs[0], &networks[0]);
+    let names = paths(network);
     for name in ["stem.weight", "wide.0.weight", "deep.1.branch.0.weight"] {
         assert!(names.iter().any(|path| path == name), "{name} is not in {names:?}");
     }
-    spec.optimizer(&network, 100).unwrap();
+    spec.optimizer(network, 100).unwrap();
 }
 
 /// The same network from a file and as a layer written in Rust, whose leaves it gets.
