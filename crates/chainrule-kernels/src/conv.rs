@@ -122,8 +122,9 @@ struct Job<'a, T> {
     kernel_strides: [isize; 5],
     /// First element of the result, and the steps along space.
     out_origin: usize,
-    out_steps: [usize; 3],
-    /// Elements of one channel of the result.
+    out_steps: [isize; 3],
+    /// Steps between images and channels of the result.
+    out_image: usize,
     out_channel: usize,
 }
 
@@ -150,7 +151,7 @@ where
     }
     let (ls, rs) = (&lhs.layout.strides, &rhs.layout.strides);
     let spatial = three(&rs[2..], 0);
-    let out_steps = three(&crate::view::contiguous_strides(&sizes).iter().map(|&s| s as usize).collect::<Dims>(), 0);
+    let out_steps = three(&crate::view::contiguous_strides(&sizes), 0);
     let job = Job {
         groups,
         batch: x[0],
@@ -175,10 +176,15 @@ where
         kernel_strides: [rs[0], rs[1], spatial[0], spatial[1], spatial[2]],
         out_origin: 0,
         out_steps,
+        out_image: w[0] * numel(&sizes),
         out_channel: numel(&sizes),
     };
     let plain = job.space.kernel_step == [1; 3] && job.space.result_step == [1; 3];
-    if plain && job.space.dilation != [1; 3] {
+    let dilated = job.space.dilation != [1; 3];
+    let long = count(job.space.kernel) > count(job.space.result);
+    if plain && groups == 1 && long && (dilated || job.outputs < job.batch.min(8)) {
+        job.swapped().run(pool, out);
+    } else if plain && dilated {
         // Results of one phase of the dilation meet taps of one phase only, and no zeros between elements.
         let phases = job.space.dilation;
         window::each_index(&phases, |phase| job.phase([phase[0], phase[1], phase[2]]).run(pool, out));
@@ -192,6 +198,51 @@ where
     T: Stored,
     T::Number: Multiply,
 {
+    /// The same sums with input and kernel in each other's place, for one group and steps of one.
+    ///
+    /// Result r meets tap k and element y where k + r = dilation·y + pad. Counted from the other end, as s = last − r,
+    /// that is k + (last − pad) = dilation·y + s: the former kernel under a dilated one. Its elements stand still while
+    /// the dilated side, without its zeros, is what the sum runs along.
+    fn swapped(&self) -> Self {
+        let space = &self.space;
+        let [output, input, strides @ ..] = self.kernel_strides;
+        let last = space.result.map(|n| n as isize - 1);
+        let ends: isize = (0..3).map(|axis| last[axis] * self.out_steps[axis]).sum();
+        Job {
+            groups: 1,
+            batch: self.outputs,
+            inputs: self.inputs,
+            outputs: self.batch,
+            space: Space {
+                sizes: space.kernel,
+                strides,
+                pad: [0, 1, 2].map(|axis| last[axis] - space.pad[axis]),
+                dilation: [1; 3],
+                kernel: space.sizes,
+                kernel_step: space.dilation,
+                result: space.result,
+                result_step: [1; 3],
+            },
+            source: self.kernel,
+            origin: self.kernel_origin,
+            image_stride: output,
+            channel_stride: input,
+            kernel: self.source,
+            kernel_origin: self.origin,
+            kernel_strides: [
+                self.image_stride,
+                self.channel_stride,
+                space.strides[0],
+                space.strides[1],
+                space.strides[2],
+            ],
+            out_origin: (self.out_origin as isize + ends) as usize,
+            out_steps: self.out_steps.map(|step| -step),
+            out_image: self.out_channel,
+            out_channel: self.out_image,
+        }
+    }
+
     /// The results `phase, phase + dilation, …` of a convolution over a dilated input.
     fn phase(&self, phase: [usize; 3]) -> Self {
         let mut job = Job { space: self.space.clone(), ..*self };
@@ -207,8 +258,8 @@ where
             space.dilation[axis] = 1;
             job.kernel_origin += first as isize * self.kernel_strides[2 + axis];
             job.kernel_strides[2 + axis] *= dilation as isize;
-            job.out_origin += phase * self.out_steps[axis];
-            job.out_steps[axis] *= dilation;
+            job.out_origin += phase * self.out_steps[axis] as usize;
+            job.out_steps[axis] *= dilation as isize;
         }
         job
     }
@@ -227,12 +278,19 @@ where
 
     /// Results that no tap reaches.
     fn zeros(&self, out: Shared<T>) {
-        for channel in 0..self.batch * self.groups * self.outputs {
+        let channels = self.groups * self.outputs;
+        for index in 0..self.batch * channels {
+            let (image, channel) = (index / channels, index % channels);
             window::each_index(&self.space.result, |at| {
-                let place: usize = (0..3).map(|axis| at[axis] * self.out_steps[axis]).sum();
                 // SAFETY: a result of this job.
-                unsafe { out.slice(self.out_origin + channel * self.out_channel + place, 1)[0] = T::default() };
+                unsafe { *out.pointer().add(self.place(image, channel, at)) = T::default() };
             });
         }
+    }
+
+    /// Where a result goes.
+    fn place(&self, image: usize, channel: usize, at: &[usize]) -> usize {
+        let inside: isize = (0..3).map(|axis| at[axis] as isize * self.out_steps[axis]).sum();
+        (self.out_origin + image * self.out_image + channel * self.out_channel).wrapping_add_signed(inside)
     }
 }

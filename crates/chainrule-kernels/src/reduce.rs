@@ -140,7 +140,17 @@ impl<T: Stored, J: Join> Loop for Few<'_, T, J> {
         let mut room = [T::default(); SIDE];
         let base = self.source.as_ptr();
         let mut done = 0;
+        // Windows side by side, as pooling has them.
+        let pairs =
+            self.offsets.len().is_multiple_of(2) && self.offsets.chunks_exact(2).all(|pair| pair[1] == pair[0] + 1);
         self.kept.runs(self.start, self.out.len(), |position, step, count| {
+            if step == 2 && pairs && count >= PAIRS {
+                let out = &mut self.out[done..done + count];
+                // SAFETY: the layout was checked against its slice.
+                unsafe { joined_pairs::<T, J>(base.offset(position), self.offsets, out) };
+                done += count;
+                return;
+            }
             for first in (0..count).step_by(SIDE) {
                 let width = SIDE.min(count - first);
                 let mut sums = [J::identity::<T::Number>(); SIDE];
@@ -168,6 +178,34 @@ impl<T: Stored, J: Join> Loop for Few<'_, T, J> {
                 done += width;
             }
         });
+    }
+}
+
+/// Results of a block of neighbouring pairs.
+const PAIRS: usize = 8;
+
+/// Joins the elements at `offsets`, which come in neighbouring pairs, for at least [`PAIRS`] results two elements apart.
+/// The last block reaches back over its neighbour and finds the same results again.
+///
+/// # Safety
+/// Every offset from every result lies in valid memory.
+#[inline(always)]
+unsafe fn joined_pairs<T: Stored, J: Join>(from: *const T, offsets: &[isize], out: &mut [T]) {
+    let mut first = 0;
+    while first < out.len() {
+        let begin = first.min(out.len() - PAIRS);
+        let mut sums = [J::identity::<T::Number>(); PAIRS];
+        for pair in offsets.chunks_exact(2) {
+            // SAFETY: the caller's promise.
+            let x = unsafe { from.offset(2 * begin as isize + pair[0]).cast::<[[T; 2]; PAIRS]>().read_unaligned() };
+            for i in 0..PAIRS {
+                sums[i] = J::join(J::join(sums[i], x[i][0].load()), x[i][1].load());
+            }
+        }
+        for i in 0..PAIRS {
+            out[begin + i] = T::store(sums[i]);
+        }
+        first += PAIRS;
     }
 }
 

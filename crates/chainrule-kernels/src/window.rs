@@ -134,7 +134,12 @@ fn pool_gradient<T: Number + std::ops::Div<Output = T>>(
                 };
                 let (x, maxima) = (&x[here(x, plane)], &maxima[here(maxima, many)]);
                 let gradient = &gradient[here(gradient, many)];
-                dispatch(PoolGradient { shape: &shape, x, maxima, gradient, shares, out });
+                let work = PoolGradient { shape: &shape, x, maxima, gradient, shares, out };
+                match (shape.apart(), window.last()) {
+                    (true, Some(2)) => dispatch(Apart::<T, 2, 16>(work)),
+                    (true, Some(3)) => dispatch(Apart::<T, 3, 24>(work)),
+                    _ => dispatch(work),
+                }
             }
         });
     });
@@ -150,6 +155,13 @@ struct Shape<'a> {
 }
 
 impl Shape<'_> {
+    /// Whether windows neither overlap nor have holes, and a row of them fills a block.
+    fn apart(&self) -> bool {
+        self.window == self.strides
+            && self.dilations.iter().all(|&by| by == 1)
+            && self.counts.last().is_some_and(|&count| count >= BLOCK)
+    }
+
     /// Calls `f(first window, first element, number, step between elements)` for every place within a window and row of windows.
     #[inline(always)]
     fn rows(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
@@ -215,6 +227,68 @@ impl<T: Number + std::ops::Div<Output = T>> Loop for PoolGradient<'_, T> {
     }
 }
 
+/// The same for windows that do not overlap, of which the last axis is `S` wide: no element waits for another window,
+/// so a block of windows, `W` elements wide, is compared and shared out in registers. The last block of a row reaches
+/// back over its neighbour and writes the same values again.
+struct Apart<'a, T, const S: usize, const W: usize>(PoolGradient<'a, T>);
+
+/// Windows of a block.
+const BLOCK: usize = 8;
+
+impl<T: Number + std::ops::Div<Output = T>, const S: usize, const W: usize> Loop for Apart<'_, T, S, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let PoolGradient { shape, x, maxima, gradient, out, .. } = self.0;
+        let last = shape.counts.len() - 1;
+        let count = shape.counts[last];
+        let covered: usize = (0..=last).map(|i| shape.counts[i] * shape.strides[i]).product();
+        if covered < out.len() {
+            out.fill(T::ZERO);
+        }
+        let mut at = 0;
+        // Where the rows of a window begin.
+        let mut places: smallvec::SmallVec<[usize; 8]> = smallvec::SmallVec::new();
+        each_index(&shape.window[..last], |place| {
+            places.push((0..last).map(|i| place[i] * shape.step[i] as usize).sum());
+        });
+        for row in 0..shape.counts[..last].iter().product() {
+            let (mut rest, mut from) = (row, 0);
+            for i in (0..last).rev() {
+                from += rest % shape.counts[i] * shape.strides[i] * shape.step[i] as usize;
+                rest /= shape.counts[i];
+            }
+            let mut first = 0;
+            while first < count {
+                let begin = first.min(count - BLOCK);
+                // Every window's values once for each element of its row: comparing then needs no shuffles.
+                let m: [T; W] = std::array::from_fn(|i| maxima[at + begin..][..BLOCK][i / S]);
+                let g: [T; W] = std::array::from_fn(|i| gradient[at + begin..][..BLOCK][i / S]);
+                let mut equal = [T::ZERO; W];
+                for &place in &places {
+                    let x = &x[place + from + begin * S..][..W];
+                    for i in 0..W {
+                        equal[i] = equal[i].add(if x[i] == m[i] { T::ONE } else { T::ZERO });
+                    }
+                }
+                let ties: [T; W] =
+                    std::array::from_fn(|i| (1..S).fold(equal[i / S * S], |sum, j| sum.add(equal[i / S * S + j])));
+                let shares: [T; W] = std::array::from_fn(|i| g[i] / ties[i]);
+                for &place in &places {
+                    let x = &x[place + from + begin * S..][..W];
+                    let out = &mut out[place + from + begin * S..][..W];
+                    for i in 0..W {
+                        // As a sum from zero has it: no negative zeros.
+                        out[i] = T::ZERO.add(if x[i] == m[i] { shares[i] } else { T::ZERO });
+                    }
+                }
+                first += BLOCK;
+            }
+            at += count;
+        }
+    }
+}
+
 /// Windows that are worked on side by side.
 const SIDE: usize = 64;
 
@@ -225,6 +299,7 @@ fn gather<T: Copy>(from: &[T], step: usize, room: &mut [T]) {
 }
 
 /// Calls `f` with every index below `shape`, in row-major order.
+#[inline(always)]
 pub(crate) fn each_index(shape: &[usize], mut f: impl FnMut(&[usize])) {
     let mut index: Dims = smallvec::SmallVec::from_elem(0, shape.len());
     for _ in 0..numel(shape) {

@@ -162,7 +162,7 @@ where
                 // SAFETY: every tap of every run lies in the rooms; slack lies behind rooms and panel.
                 unsafe { (loops.gather)(rooms.as_ptr(), &pairs, &cut.taps, panel.as_mut_ptr(), pitch) };
                 let together = runs.windows(2).all(|pair| pair[0].to + pair[0].len == pair[1].to);
-                let direct = together && width == pitch && self.out_steps[2] <= 1 && same::<T, T::Number>();
+                let direct = together && width == pitch && self.out_steps[2] == 1 && same::<T, T::Number>();
                 for (index, row) in (0..self.outputs).step_by(rows).enumerate() {
                     let height = rows.min(self.outputs - row);
                     let left = weights[index * rows * depth..].as_ptr();
@@ -181,7 +181,7 @@ where
                             for run in &runs {
                                 let to = out.pointer().add(run.to + channel + r * self.out_channel);
                                 for i in 0..run.len {
-                                    *to.add(i * self.out_steps[2]) = T::store(*from.add(i));
+                                    *to.offset(i as isize * self.out_steps[2]) = T::store(*from.add(i));
                                 }
                                 from = from.add(run.len);
                             }
@@ -215,13 +215,10 @@ where
             let inside = [0, 1, 2].map(|axis| [z, y, x][axis] * space.result_step[axis]);
             let mut place = [z, y, x];
             place[cut.axis] += start;
-            let channel = ((first_image + image) * self.groups + group) * self.outputs;
             runs.push(Run {
                 from: image * self.inputs * cut.room.len + cut.room.place(inside),
                 len,
-                to: self.out_origin
-                    + channel * self.out_channel
-                    + (0..3).map(|axis| place[axis] * self.out_steps[axis]).sum::<usize>(),
+                to: self.place(first_image + image, group * self.outputs, &place),
             });
             at += len;
         }

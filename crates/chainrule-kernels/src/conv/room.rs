@@ -97,6 +97,16 @@ impl Room {
                     }
                     continue;
                 }
+                if dx == 1 && space.strides[2] == 1 {
+                    // Elements of one phase after another.
+                    let from = &source[(from + xs.start) as usize..][..xs.clone().count()];
+                    for (skip, at) in (xs.start + sx..).take(self.steps[2].min(from.len())).enumerate() {
+                        let to = &mut to[row + (at % step) as usize * phase + (at / step) as usize..];
+                        let from = from[skip..].iter().step_by(self.steps[2]);
+                        to.iter_mut().zip(from).for_each(|(o, x)| *o = x.load());
+                    }
+                    continue;
+                }
                 let at = xs.start * dx + sx;
                 let (mut odd, mut cell) = (at % step, (at / step) as usize);
                 for x in xs.clone() {

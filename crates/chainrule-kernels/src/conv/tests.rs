@@ -76,3 +76,42 @@ fn the_three_uses_of_a_layer() {
     let x = Value::random(&mut rng, DType::F32, &[3, 8, 30, 30]);
     check(&spec, &x, &Value::random(&mut rng, DType::F32, &[8, 1, 3, 3]));
 }
+
+/// Weight gradients with many channels on either side, of layers and of their transposes, in both orders of memory.
+#[test]
+fn weight_gradients() {
+    let mut rng = Rng(14);
+    // Input channels, output channels, batch, input and output sizes, kernel, stride, pad.
+    let cases = [
+        ([13, 40, 12], [9, 5], [3, 2, 1]),
+        ([7, 35, 20], [6, 3], [4, 2, 2]),
+        ([24, 9, 5], [14, 14], [3, 1, 1]),
+        ([1, 20, 9], [14, 7], [4, 2, 1]),
+        ([20, 1, 9], [12, 12], [3, 1, 1]),
+        ([3, 17, 3], [31, 10], [5, 3, 0]),
+    ];
+    for ([ci, co, n], [from, to], [k, stride, pad]) in cases {
+        for dtype in [DType::F32, DType::F64, DType::F16] {
+            // The last windows may not reach the end of the input.
+            let high = ((to - 1) * stride + k) as isize - (from + pad) as isize;
+            let (pads, steps, high) = (vec![pad as isize; 2], vec![stride; 2], vec![high; 2]);
+            let spec = ConvSpec { pad_low: pads, pad_high: high, rhs_dilation: steps, ..ConvSpec::plain(2) };
+            let x = Value::random(&mut rng, dtype, &[ci, n, from, from]);
+            let y = Value::random(&mut rng, dtype, &[co, n, to, to]);
+            assert_eq!(spec.output_sizes(&[from; 2], &[to; 2])[..], [k; 2]);
+            check(&spec, &x, &y);
+            // The transposed layer's: the smaller map is spread out under the larger.
+            let low = (k - 1 - pad) as isize;
+            let spread = (to - 1) * stride + 1;
+            let high = (from + k - 1) as isize - spread as isize - low;
+            let spec = ConvSpec {
+                pad_low: vec![low; 2],
+                pad_high: vec![high; 2],
+                lhs_dilation: vec![stride; 2],
+                ..ConvSpec::plain(2)
+            };
+            assert_eq!(spec.output_sizes(&[to; 2], &[from; 2])[..], [k; 2]);
+            check(&spec, &y, &x);
+        }
+    }
+}

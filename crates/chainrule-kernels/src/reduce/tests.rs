@@ -104,6 +104,22 @@ fn long_ones() {
 }
 
 #[test]
+fn windows_side_by_side() {
+    let mut rng = Rng(3);
+    for (round, [height, width, step]) in
+        [[6, 16, 2], [4, 28, 2], [5, 43, 2], [6, 7, 2], [6, 33, 3]].into_iter().enumerate()
+    {
+        let dtype = [DType::F32, DType::BF16, DType::I32, DType::F64, DType::F32][round];
+        let mut value = Value::random(&mut rng, dtype, &[3 * height * width]);
+        let s = [height * width, step * width, step, width, 1].map(|s| s as isize);
+        let shape = [3, height / step, width / step, step, step];
+        value = Value::of(dtype, &[3 * height * width], &value.values());
+        value.layout = crate::Layout { offset: 0, shape: shape[..].into(), strides: s[..].into() };
+        check(&value, &[3, 4]);
+    }
+}
+
+#[test]
 fn sums_of_many_equal_terms_stay_exact_to_few_ulp() {
     for shape in [vec![1 << 20, 1], vec![1 << 18, 4]] {
         let value = Value::of(DType::F32, &shape, &vec![0.1; shape[0] * shape[1]]);
