@@ -4,6 +4,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 seconds=$((${1:-5} * 60))
-for target in expression idx safetensors run_folder programs; do
+for target in expression idx safetensors run_folder tables programs; do
     RUSTC_BOOTSTRAP=1 cargo fuzz run "$target" -- -max_total_time="$seconds" -max_len=1000
 done

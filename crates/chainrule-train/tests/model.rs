@@ -440,7 +440,9 @@ fn any_layer() -> impl proptest::strategy::Strategy<Value = String> {
             "[2, 2, 2]",
             "[\"relu\"]",
             "[[]]",
-            "\"state\""
+            "\"state\"",
+            "\"input\"",
+            "\"a\""
         ])
         .prop_map(str::to_owned),
     ];

@@ -75,15 +75,24 @@ fn rows() -> Vec<(&'static str, &'static str, Batch)> {
             batch(vec![sequence.clone(), steps()], summed.clone()),
         ),
         (
+            "masks of a mean, a sum and a maximum",
+            "[example]\ninput = [6, 4]\nmore = { there = \"f32[6]\" }\n[model]\nlayers = [{ concat = [\n\
+             [{ mean = 1, mask = \"there\" }], [{ sum = 1, mask = \"there\" }], [{ max = 1, mask = \"there\" }]] }, { linear = 1 }]",
+            batch(
+                vec![sequence.clone(), length_mask(&steps(), 6).reshape([COUNT, 6]).cast(DType::F32).eval()],
+                summed.clone(),
+            ),
+        ),
+        (
             "masks of places for an encoder and a decoder",
-            "[example]\ninput = [6, 4]\nsecond = [6, 4]\nmore = { there = \"f32[6]\" }\n[model]\nkind = \"encoder-decoder\"\n\
+            "[example]\ninput = [6, 4]\nsecond = [6, 4]\nmore = { there = \"i64[6]\" }\n[model]\nkind = \"encoder-decoder\"\n\
              [model.encoder]\nlayers = [{ encoder = 2, mask = \"there\" }]\n\
              [model.decoder]\nlayers = [{ decoder = 2, mask = \"there\", memory_mask = \"there\" }, \"first\", { linear = 1 }]",
             batch(
                 vec![
                     sequence.clone(),
                     sequence.clone(),
-                    length_mask(&steps(), 6).reshape([COUNT, 6]).cast(DType::F32).eval(),
+                    length_mask(&steps(), 6).reshape([COUNT, 6]).cast(DType::I64).eval(),
                 ],
                 summed,
             ),
@@ -229,6 +238,20 @@ const BROKEN: &[Broken] = &[
         "\"there\"",
         "`mask` is a whole number or [6], and `there` is f32 of [5]",
         "",
+    ),
+    (
+        "[example]\ninput = [6, 4]\nmore = { steps = \"i64[]\" }\n[model]\nlayers = [{ mean = 2, mask = \"steps\" }]",
+        5,
+        "\"steps\"",
+        "a mask is of axis 1, and axis 2 is taken together",
+        "",
+    ),
+    (
+        "[example]\ninput = [4]\nmore = { input = \"i64[]\" }\n[model]\nlayers = []",
+        3,
+        "input",
+        "`input` is an input already",
+        "take another name",
     ),
     (
         "[example]\ninput = [4]\nsecond = [2, 3]\n[model]\nlayers = [{ bilinear = 1, with = \"second\" }]",

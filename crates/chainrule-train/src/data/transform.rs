@@ -130,6 +130,9 @@ impl Transform {
             Transform::Erase { probability } if !(0.0..=1.0).contains(probability) => {
                 return wrong(format!("probability = {probability}: from 0 to 1"));
             }
+            Transform::Mixup { .. } if of.inputs.len() > 1 => {
+                return wrong(format!("it mixes examples of one input, and these have {}", of.inputs.len()));
+            }
             Transform::Mixup { alpha } => {
                 if !(*alpha > 0.0 && alpha.is_finite()) {
                     return wrong(format!("alpha = {alpha}: a number above 0, as in 0.2"));

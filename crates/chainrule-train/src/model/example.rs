@@ -50,6 +50,9 @@ pub(crate) fn example(root: &Item, data: Option<&DataSettings>) -> Result<(Optio
     let inputs: Vec<Vec<usize>> = [sizes("input")?, sizes("second")?].into_iter().flatten().collect();
     let more = options.item("more").map_or(&[][..], Item::entries);
     let own = NAMES[..inputs.len()].iter().map(|name| name.to_string()).chain(more.iter().map(|more| more.key.clone()));
+    if let Some(twice) = more.iter().find(|more| NAMES[..inputs.len()].contains(&&*more.key)) {
+        return Err(Problem::new(&twice.at, format!("`{}` is an input already", twice.key)).hint("take another name"));
+    }
     let names = if given.is_empty() { own.collect() } else { names };
     if names.len() != inputs.len() + more.len() {
         let count = inputs.len() + more.len();

@@ -164,8 +164,10 @@ impl Sequence {
     #[track_caller]
     pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
         self.0.iter_mut().fold(x.clone(), |x, (name, module)| {
+            let y = module.forward(&x, pass);
+            // After it: a layer that settles has its weights only now.
             pass.share(name, module);
-            module.forward(&x, pass)
+            y
         })
     }
 }
@@ -304,6 +306,8 @@ impl Network {
                 self.parts[1].1.forward(&inputs[1], pass)
             }
             Form::Siamese => {
+                // Shared weights settle by the first input alone.
+                pass.settling = false;
                 let rest = inputs[1..].iter().map(|x| self.parts[0].1.forward(x, pass));
                 stack(&std::iter::once(first).chain(rest).collect::<Vec<_>>(), 1)
             }

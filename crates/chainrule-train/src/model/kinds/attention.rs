@@ -10,7 +10,7 @@ use super::super::build::{Scope, shown};
 use super::super::fields::{Field, Form, Options};
 use super::super::module::{Module, Pass};
 use super::super::source::Problem;
-use super::{Kind, axes, float, holds};
+use super::{Kind, MASK, Mask, axes, float, holds, places_of};
 
 const HEADS: Field = Field { name: "heads", form: Form::Count, default: "", help: "which divide the width" };
 const KEY_HEADS: Field = Field {
@@ -31,12 +31,6 @@ const NORM: Field = Field {
     form: Form::Word(&["pre", "post"]),
     default: "\"pre\"",
     help: "before each branch, or after each sum",
-};
-const MASK: Field = Field {
-    name: "mask",
-    form: Form::Name,
-    default: "-",
-    help: "the input that says which places there are to look at: how many, or [time] with 0 where there is nothing",
 };
 const MEMORY_MASK: Field = Field { name: "memory_mask", help: "the same of what the encoder said", ..MASK };
 const EPSILON: Field = Field { name: "epsilon", form: Form::Positive, default: "1e-5", help: "of the norms" };
@@ -125,27 +119,18 @@ fn memory<'a>(what: &str, options: &Options, scope: &'a Scope) -> Result<&'a Typ
     }
 }
 
-/// Where a query may look, made of a value in a pass: `[N, 1, 1, places]`.
-type Mask = Box<dyn Fn(&Pass) -> Option<Tensor> + Send + Sync>;
-
-/// The mask that an option names, of so many places.
-fn mask(name: &'static str, places: usize, options: &Options, scope: &Scope) -> Result<Mask, Problem> {
+/// Where a query may look: the places that count, for all heads and queries, `[N, 1, 1, places]`.
+fn mask(name: &'static str, places: usize, options: &Options, scope: &Scope) -> Result<Option<Mask>, Problem> {
     if !options.has(name) {
-        return Ok(Box::new(|_| None));
+        return Ok(None);
     }
-    let (word, ty) = scope.value(options, name)?;
-    match ty.shape[1..] {
-        [] if !ty.dtype.is_float() => Ok(Box::new(move |pass| Some(length_mask(pass.value(&word), places)))),
-        [time] if time == places => Ok(Box::new(move |pass| {
-            let value = pass.value(&word);
-            Some(value.not_equal(0.0).reshape([value.size(0), 1, 1, places]))
-        })),
-        _ => {
-            let message =
-                format!("`{name}` is a whole number or [{places}], and `{word}` is {} of {}", ty.dtype, shown(&ty));
-            Err(options.problem(name, message))
-        }
-    }
+    let inside = places_of(name, places, options, scope)?;
+    Ok(Some(Box::new(move |pass| inside(pass).unsqueeze(1).unsqueeze(1))))
+}
+
+/// The mask of a pass, if there is one.
+fn in_pass(mask: &Option<Mask>, pass: &Pass) -> Option<Tensor> {
+    mask.as_ref().map(|mask| mask(pass))
 }
 
 fn said(pass: &Pass) -> Tensor {
@@ -166,8 +151,8 @@ fn attention(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, P
     let layer = changed(layer, options).dropout(options.number("dropout"));
     let layer = if options.flag("causal") { layer.causal() } else { layer };
     Ok(Module::new(layer, move |layer, x, pass| match cross {
-        true => layer.forward(x, &said(pass), mask(pass).as_ref(), pass.context),
-        false => layer.forward(x, x, mask(pass).as_ref(), pass.context),
+        true => layer.forward(x, &said(pass), in_pass(&mask, pass).as_ref(), pass.context),
+        false => layer.forward(x, x, in_pass(&mask, pass).as_ref(), pass.context),
     }))
 }
 
@@ -185,7 +170,7 @@ fn encoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pro
     [&mut block.attention_norm, &mut block.feed_forward_norm].into_iter().for_each(|norm| unbiased(norm, options));
     block.feed_forward = network(block.feed_forward, options);
     let mask = mask("mask", x.shape[1], options, scope)?;
-    Ok(Module::new(block, move |block, x, pass| block.forward(x, mask(pass).as_ref(), pass.context)))
+    Ok(Module::new(block, move |block, x, pass| block.forward(x, in_pass(&mask, pass).as_ref(), pass.context)))
 }
 
 fn decoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
@@ -211,7 +196,7 @@ fn decoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pro
     block.feed_forward = network(block.feed_forward, options);
     let masks = [mask("mask", x.shape[1], options, scope)?, mask("memory_mask", over.shape[1], options, scope)?];
     Ok(Module::new(block, move |block, x, pass| {
-        let [mask, memory_mask] = masks.each_ref().map(|mask| mask(pass));
+        let [mask, memory_mask] = masks.each_ref().map(|mask| in_pass(mask, pass));
         block.forward(x, &said(pass), mask.as_ref(), memory_mask.as_ref(), pass.context)
     }))
 }

@@ -1,13 +1,13 @@
 //! Dense layers, activations, and layers that only move or reduce.
 
-use chainrule::tensor::Type;
+use chainrule::tensor::{DType, Tensor, Type};
 use chainrule_nn::layer::{Bilinear, Embedding, Linear};
 
 use super::super::build::Scope;
 use super::super::fields::{Field, Form, Options};
 use super::super::module::Module;
 use super::super::source::Problem;
-use super::{Kind, axes, axis, float, holds, shown};
+use super::{Kind, MASK, axes, axis, float, holds, places_of, shown};
 
 pub(super) const DENSE: &[Kind] = &[
     Kind {
@@ -198,20 +198,46 @@ pub(super) const ACTIVATIONS: &[Kind] = &[
 
 /// A reduction of an axis.
 macro_rules! reduction {
-    ($name:ident, $help:literal) => {
+    ($name:ident, $help:literal, $masked:expr) => {
         Kind {
             name: stringify!($name),
             help: $help,
             shapes: "[…, n, …] → […, …]",
             owns: true,
-            fields: &[Field { name: "axis", form: Form::Axis, default: "", help: "which is taken together" }],
-            make: |options, x, _| {
+            fields: &[
+                Field { name: "axis", form: Form::Axis, default: "", help: "which is taken together" },
+                Field { help: "of axis 1: the input that says which places count, as of `attention`", ..MASK },
+            ],
+            make: |options, x, scope| {
                 float(stringify!($name), options, x)?;
                 let axis = axis(options, "axis", x)? as isize;
+                if options.has("mask") {
+                    let masked: fn(&Tensor, &Tensor) -> Tensor = $masked;
+                    return over_places(options, axis, x, scope, masked);
+                }
                 Ok(Module::function(move |x| x.$name(axis)))
             },
         }
     };
+}
+
+/// Of `[N, time, …]`, what a function of it and of the places that count (bools `[N, time, 1, …]`) gives.
+fn over_places(
+    options: &Options,
+    axis: isize,
+    x: &Type,
+    scope: &Scope,
+    masked: fn(&Tensor, &Tensor) -> Tensor,
+) -> Result<Module, Problem> {
+    if axis != 1 {
+        return Err(options.problem("mask", format!("a mask is of axis 1, and axis {axis} is taken together")));
+    }
+    let inside = places_of("mask", x.shape[1], options, scope)?;
+    let more = x.shape.len() - 2;
+    Ok(Module::new((), move |(), x, pass| {
+        let inside = (0..more).fold(inside(pass), |inside, _| inside.unsqueeze(-1));
+        masked(x, &inside)
+    }))
 }
 
 /// One place of the first axis after that of examples.
@@ -278,9 +304,16 @@ pub(super) const SHAPES: &[Kind] = &[
             Ok(Module::function(move |x| x.swap_axes(a, b)))
         },
     },
-    reduction!(mean, "the mean along an axis"),
-    reduction!(sum, "the sum along an axis"),
-    reduction!(max, "the largest along an axis"),
+    reduction!(mean, "the mean along an axis", |x, inside| {
+        let count = inside.cast(x.dtype()).sum(1).maximum(1.0);
+        inside.select(x, 0.0).sum(1) / count
+    }),
+    reduction!(sum, "the sum along an axis", |x, inside| inside.select(x, 0.0).sum(1)),
+    reduction!(max, "the largest along an axis", |x, inside| {
+        // Below any number that counts, and finite in every type.
+        let least = if x.dtype() == DType::F16 { -6e4 } else { -1e30 };
+        inside.select(x, least).max(1)
+    }),
     pick!("first", |_| 0),
     pick!("last", |length| length - 1),
     Kind {

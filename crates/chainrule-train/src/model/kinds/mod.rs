@@ -12,11 +12,12 @@ mod recurrent;
 mod regular;
 mod space;
 
-use chainrule::tensor::Type;
+use chainrule::tensor::{DType, Tensor, Type};
+use chainrule_nn::layer::length_mask;
 
 use super::build::{MOST_ELEMENTS, Scope, shown};
-use super::fields::{Field, Options};
-use super::module::Module;
+use super::fields::{Field, Form, Options};
+use super::module::{Module, Pass};
 use super::source::Problem;
 
 /// One kind of layer.
@@ -113,6 +114,31 @@ fn lengths(options: &Options, name: &'static str, scope: &Scope) -> Result<Strin
         false => {
             let message = format!("`{name}` is a whole number each, and `{word}` is {} of {}", ty.dtype, shown(&ty));
             Err(options.problem(name, message))
+        }
+    }
+}
+
+const MASK: Field = Field {
+    name: "mask",
+    form: Form::Name,
+    default: "-",
+    help: "the input that says which places there are: how many, or [time] with 0 where there is nothing",
+};
+
+/// Which places of each example count, made of a value in a pass: bools `[N, places]`.
+type Mask = Box<dyn Fn(&Pass) -> Tensor + Send + Sync>;
+
+/// The places that an option names a value for.
+fn places_of(name: &'static str, places: usize, options: &Options, scope: &Scope) -> Result<Mask, Problem> {
+    let (word, ty) = scope.value(options, name)?;
+    match ty.shape[1..] {
+        [] if !ty.dtype.is_float() => {
+            Ok(Box::new(move |pass| length_mask(pass.value(&word), places).squeeze(1).squeeze(1)))
+        }
+        [time] if time == places => Ok(Box::new(move |pass| pass.value(&word).cast(DType::Bool))),
+        _ => {
+            let found = format!("`{word}` is {} of {}", ty.dtype, shown(&ty));
+            Err(options.problem(name, format!("`{name}` is a whole number or [{places}], and {found}")))
         }
     }
 }
