@@ -2,7 +2,7 @@
 
 use chainrule::tensor::{DType, Tensor, Type};
 use chainrule_nn::layer::{
-    Activation, Attention, DecoderBlock, EncoderBlock, FeedForward, LayerNorm, LearnedPositions, Rotary, length_mask,
+    Activation, Attention, DecoderBlock, EncoderBlock, FeedForward, LayerNorm, LearnedPositions, Rotary,
     sinusoidal_positions,
 };
 
