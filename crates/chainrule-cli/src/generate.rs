@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use chainrule_nn::models::Sampling;
 use chainrule_train::data::Tokenizer;
@@ -78,9 +79,12 @@ pub fn run(arguments: GenerateArgs) -> Outcome {
     let continuation = Continuation { tokens: arguments.tokens as usize, sampling, seed: arguments.seed, window };
     let mut stream = Stream::new(&tokenizer, !arguments.json);
     stream.show(arguments.prompt.as_deref().unwrap_or(""));
+    let begin = Instant::now();
     let written = continuation.run(&network, &tokens, |token| stream.say(token));
     written.map_err(|error| Failure::input(format!("{at}: {error}")))?;
+    let seconds = begin.elapsed().as_secs_f64();
     let (tokens, text) = stream.finish()?;
+    eprintln!("{} tokens in {seconds:.2} s ({:.0} a second)", tokens.len(), tokens.len() as f64 / seconds);
     match arguments.json {
         true => outcome::print_json(&Written { run: run.path().to_path_buf(), prompt, text, tokens }),
         false => Ok(()),

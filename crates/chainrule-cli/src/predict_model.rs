@@ -148,13 +148,14 @@ fn answers(experiment: &Experiment, network: &Network, batch: &Batch) -> Result<
     }
     if network.form() == Form::EncoderDecoder {
         let window = example.inputs.get(1).map_or(1, |input| input.numel());
-        return (0..batch.len())
-            .map(|row| {
-                let tokens = decode(network, &batch.inputs[0].at(row), 0, window).map_err(Failure::input)?;
-                let text = experiment.tokenizer().map(|tokenizer| tokenizer.decode(&unsigned(&tokens)));
-                Ok(Answer::Tokens { tokens, text })
-            })
-            .collect();
+        // A question alone has no first token of an answer: it is 0 then.
+        let begin = match batch.inputs.get(1) {
+            Some(said) => said.narrow(1, 0, 1).eval(),
+            None => Tensor::zeros([batch.len(), 1], DType::I64),
+        };
+        let answers = decode(network, &batch.inputs[0].eval(), &begin, window).map_err(Failure::input)?;
+        let text = |tokens: &[i64]| experiment.tokenizer().map(|tokenizer| tokenizer.decode(&unsigned(tokens)));
+        return Ok(answers.into_iter().map(|tokens| Answer::Tokens { text: text(&tokens), tokens }).collect());
     }
     if batch.inputs.len() < example.inputs.len() {
         let wanted = example.inputs.len();

@@ -91,22 +91,16 @@ fn totals(text: &mut String, summary: &Summary) {
         line("running statistics", grouped(summary.state as u64));
     }
     line("FLOPs of a forward pass", format!("{} for a batch of {}", count(summary.flops), summary.batch));
-    if summary.step_flops > 0 {
-        line("FLOPs of a step", count(summary.step_flops));
-    }
+    line("FLOPs of a step", count(summary.step_flops));
     line("activations", bytes(summary.activation_bytes));
-    match &summary.memory {
-        Some(memory) => {
-            line("memory of a training", bytes(memory.total));
-            line("  network", bytes(memory.network));
-            line("  optimizer", bytes(memory.optimizer));
-            line("  a step", format!("{} (gradients alone {})", bytes(memory.step), bytes(memory.gradients)));
-            line("  an evaluation", bytes(memory.evaluation));
-            line("  a batch", bytes(memory.batch));
-            line("  the process and kernels", bytes(memory.process));
-        }
-        None => line("memory of a training", "not laid out for a pair of networks".into()),
-    }
+    let memory = &summary.memory;
+    line("memory of a training", bytes(memory.total));
+    line("  network", bytes(memory.network));
+    line("  optimizer", bytes(memory.optimizer));
+    line("  a step", format!("{} (gradients alone {})", bytes(memory.step), bytes(memory.gradients)));
+    line("  an evaluation", bytes(memory.evaluation));
+    line("  a batch", bytes(memory.batch));
+    line("  the process and kernels", bytes(memory.process));
 }
 
 /// 1234567 as `1,234,567`.

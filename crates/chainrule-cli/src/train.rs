@@ -116,7 +116,7 @@ pub fn run(arguments: TrainArgs) -> Outcome {
         Some(path) => begun(path, &given)?,
         None => {
             let (runs, settings) = (given.runs.clone().unwrap_or_else(|| "runs".into()), given.trained());
-            let run = RunFolder::create(&runs, NAME).map_err(Failure::work)?;
+            let run = RunFolder::create(&runs, NAME).and_then(RunFolder::claimed).map_err(Failure::work)?;
             run.write_config(&settings).map_err(Failure::work)?;
             (run, settings)
         }
@@ -188,7 +188,7 @@ fn begun(path: Option<PathBuf>, given: &Given) -> Result<(RunFolder, Trained), F
         Some(path) => RunFolder::open(path),
         None => RunFolder::latest(given.runs.clone().unwrap_or_else(|| "runs".into()), Some(NAME)),
     };
-    let run = run.map_err(Failure::input)?;
+    let run = run.and_then(RunFolder::claimed).map_err(Failure::input)?;
     let was: Trained = run.read_config().map_err(Failure::input)?;
     was.check().map_err(|problem| Failure::input(format!("{}/config.json: {problem}", run.path().display())))?;
     let settings = was.clone().changed(given);

@@ -72,6 +72,7 @@ fn begun(path: Option<&Path>, wanted: &Wanted) -> Result<(RunFolder, Experiment)
         // Says so.
         return Err(Experiment::open(&run).map(drop).map_err(failure).err().unwrap_or(Failure::input("no model file")));
     }
+    let run = run.claimed().map_err(Failure::input)?;
     let experiment = Experiment::open(&run).map_err(failure)?;
     let (name, file) = (run.about().name.clone(), run.path().display().to_string());
     let found = Found { name, file, text: experiment.spec().text().to_owned() }.with(&wanted.settings)?;

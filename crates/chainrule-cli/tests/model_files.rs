@@ -248,7 +248,9 @@ fn an_encoder_with_a_decoder_answers() {
     let at = folder.path();
     let small = ["--steps", "3", "--set", "data.length=4"];
     let report = json(at, &[&["train", "translate-toy", "--batch", "8"], &small[..]].concat());
-    assert!(report["test"]["numbers"]["exact"].is_number(), "{report}");
+    let numbers = &report["test"]["numbers"];
+    assert!(numbers["exact"].is_number() && numbers["exact-free-running"].is_number(), "{report}");
+    assert_eq!(json(at, &["evaluate"])["numbers"], *numbers);
     let told = json(at, &["predict", "--index", "0"]);
     assert_eq!((told["tokens"]["tokens"].as_array().unwrap().len(), told["truth"].as_array().unwrap().len()), (4, 4));
 }

@@ -69,6 +69,7 @@ fn a_short_training_learns_and_is_the_same_on_any_number_of_threads() {
         "model.safetensors",
         "report.json",
         "run.json",
+        "train.lock",
     ];
     assert_eq!(names, expected);
 
@@ -172,6 +173,32 @@ fn a_killed_training_goes_on_to_the_same_bytes() {
     // More epochs than it was begun with.
     let longer = json(&chainrule(at, &["train", "--resume", "runs/digits-2", "--epochs", "41", "--json"]));
     assert_eq!((&longer["steps"], &longer["steps_now"]), (&1845.into(), &45.into()));
+}
+
+/// One run, two who would train it.
+#[cfg(unix)]
+#[test]
+fn a_run_is_trained_by_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("small.toml"), "[data]\nset = \"digits\"\n[model]\nlayers = [\"flatten\", { linear = 10 }]\n")
+        .unwrap();
+    for (model, run) in [(&[][..], "runs/digits-1"), (&["small.toml"], "runs/small-1")] {
+        let mut first = begin(at, &[&["train"], model, &["--epochs", "100000", "--save-every", "5"]].concat());
+        for name in ["model.safetensors", "checkpoint.safetensors"] {
+            wait_for(&at.join(run).join(name), 1);
+        }
+        let settings = fs::read(at.join(run).join("config.json")).unwrap();
+        let resume = ["train", "--resume", run, "--epochs", "1"];
+        fails(at, &resume, 2, &[run, &format!("is being trained by process {}", first.id())]);
+        // Nothing of the refused one is left, and asking needs no leave.
+        assert_eq!(fs::read(at.join(run).join("config.json")).unwrap(), settings);
+        json(&chainrule(at, &["predict", run, "--json"]));
+        signal("-KILL", first.id());
+        first.wait().unwrap();
+        assert!(at.join(run).join("train.lock").is_file());
+        json(&chainrule(at, &[&resume[..], &["--json"]].concat()));
+    }
 }
 
 #[test]

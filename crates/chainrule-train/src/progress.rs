@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::task::{Metric, Numbers};
+use crate::task::{FREE_RUNNING, Metric, Numbers};
 use crate::trainer::{Event, Length};
 
 /// Evaluations whose lines stay, about so many of a quick training.
@@ -119,7 +119,7 @@ fn summary(numbers: &Numbers) -> String {
 }
 
 fn show(name: &str, value: f64) -> String {
-    match name.parse::<Metric>().is_ok_and(Metric::is_share) {
+    match name == FREE_RUNNING || name.parse::<Metric>().is_ok_and(Metric::is_share) {
         true => format!("{name} {:>5.1} %", 100.0 * value),
         false => format!("{name} {value:.4}"),
     }

@@ -1,11 +1,13 @@
 //! The folder of one run: `<root>/<name>-<number>/` with `run.json`, `config.json`, `metrics.jsonl` and artefacts.
 //!
 //! A file is written whole or not at all: under another name, synced, then renamed. Metrics grow by whole lines; a line
-//! that a kill cut off is dropped when the run goes on.
+//! that a kill cut off is dropped when the run goes on. Only one process trains a run: it holds the system's lock on a
+//! file of the folder, which ends with the process, however that ends.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
@@ -16,6 +18,7 @@ use thiserror::Error;
 const ABOUT: &str = "run.json";
 const CONFIG: &str = "config.json";
 const METRICS: &str = "metrics.jsonl";
+const LOCK: &str = "train.lock";
 const MAX_NAME: usize = 100;
 
 /// What went wrong with a run folder, at which path, and what would help.
@@ -76,6 +79,14 @@ pub enum RunError {
     NotARun {
         /// The folder.
         path: PathBuf,
+    },
+    /// Another process, or another part of this one, trains the run.
+    #[error("{} is being trained by {}; wait for its end, or stop it (Ctrl-C saves it)", path.display(), process.map_or("another process".into(), |id| format!("process {id}")))]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+        /// Which, if it can be told.
+        process: Option<u32>,
     },
 }
 
@@ -157,11 +168,22 @@ pub struct About {
 }
 
 /// The folder of one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
     about: About,
+    /// The locked file, where this is the one who trains.
+    claim: Option<Arc<File>>,
 }
+
+/// They are equal if they are of one run.
+impl PartialEq for RunFolder {
+    fn eq(&self, other: &RunFolder) -> bool {
+        (&self.path, &self.about) == (&other.path, &other.about)
+    }
+}
+
+impl Eq for RunFolder {}
 
 impl RunFolder {
     /// Creates `<root>/<name>-<number>/`, with the number after the highest there. Two processes never get the same.
@@ -185,7 +207,7 @@ impl RunFolder {
             created_ms: now.as_millis() as u64,
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        let run = RunFolder { path, about };
+        let run = RunFolder { path, about, claim: None };
         if let Err(error) = run.write_json(ABOUT, &run.about) {
             // A full disk must not leave a folder that is no run.
             let _ = fs::remove_dir(&run.path);
@@ -198,12 +220,53 @@ impl RunFolder {
     pub fn open(path: impl Into<PathBuf>) -> Result<RunFolder, RunError> {
         let path = path.into();
         match read_json(&path.join(ABOUT)) {
-            Ok(about) => Ok(RunFolder { path, about }),
+            Ok(about) => Ok(RunFolder { path, about, claim: None }),
             Err(RunError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && path.is_dir() => {
                 Err(RunError::NotARun { path })
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same folder for the one who trains it, until this and all clones of it are gone. Asking a run needs no claim.
+    ///
+    /// The lock is the system's: it ends with the process, so that none is left by one that was killed.
+    ///
+    /// ```
+    /// use chainrule_train::run::{RunError, RunFolder};
+    /// let root = tempfile::tempdir()?;
+    /// let run = RunFolder::create(root.path(), "mlp")?.claimed()?;
+    /// let other = RunFolder::open(run.path())?;
+    /// assert!(matches!(other.clone().claimed(), Err(RunError::Busy { .. })));
+    /// drop(run);
+    /// other.claimed()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RunError::Busy`] if somebody else has it.
+    pub fn claimed(self) -> Result<RunFolder, RunError> {
+        if self.claim.is_some() {
+            return Ok(self);
+        }
+        let path = self.path.join(LOCK);
+        let failed = io_error("lock", &path);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(&failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let process = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(RunError::Busy { path: self.path, process });
+            }
+            // A file system without locks keeps nobody from training.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let id = format!("{}\n", std::process::id());
+        file.set_len(0).and_then(|()| file.write_all(id.as_bytes())).map_err(&failed)?;
+        Ok(RunFolder { claim: Some(Arc::new(file)), ..self })
     }
 
     /// All runs in `root`, oldest first. Folders that are not runs are passed over; no folder at all is no runs.

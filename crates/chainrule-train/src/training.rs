@@ -125,13 +125,15 @@ pub struct Finished<S> {
 /// model, and the curves at the end. `watch` sees every event after it was written down.
 ///
 /// # Errors
-/// Whatever keeps the training from its end. What was written before stays, and can be gone on from.
+/// Whatever keeps the training from its end; that somebody else trains the run ([`RunFolder::claimed`]). What was written
+/// before stays, and can be gone on from.
 pub fn run_training<T: Task>(
     training: Training<'_, T>,
     stop: &AtomicBool,
     mut watch: impl FnMut(&Event<'_, T::State>),
 ) -> Result<Finished<T::State>, TrainError> {
     let Training { run, task, start, train, validation, settings } = training;
+    let run = &run.clone().claimed()?;
     let checkpoint = match settings.resume {
         true => Some(Checkpoint::load(run.path().join(CHECKPOINT), &start, &settings.decides)?),
         false => None,

@@ -133,7 +133,7 @@ fn train(text: &str, batch: &Batch) -> Result<Vec<f64>, String> {
     assert!(given.iter().map(|ty| ty.shape.to_vec()).eq(stated), "the row's inputs are {given:?}");
     let summary = spec.summary(&example).map_err(|error| error.to_string())?;
     let network = spec.build(&example, &Key::new(1)).map_err(|error| error.to_string())?;
-    if summary.parameters != parameter_count(&network) || summary.memory.is_none() {
+    if summary.parameters != parameter_count(&network) || summary.memory.step == 0 {
         return Err(format!("the summary says {} parameters", summary.parameters));
     }
     let optimizer = spec.optimizer(&network, 80).map_err(|error| error.to_string())?;

@@ -7,12 +7,21 @@ use chainrule::tensor::Type;
 use chainrule::tree;
 use chainrule_nn::prelude::*;
 use chainrule_train::data::Batch;
-use chainrule_train::model::{Network, Spec};
+use chainrule_train::model::{Form, Network, Spec};
 use chainrule_train::task::{Fit, Task};
 
 const ROW: &str = "CHAINRULE_MEMORY_ROW";
 
 const FILES: &[(&str, &str)] = &[
+    (
+        "pair",
+        "[example]\ninput = [1, 28, 28]\n[model]\nkind = \"gan\"\nnoise = 64\ncritic_steps = 2\n[model.generator]\nlayers = \
+         [{ linear = 3136 }, { batch_norm = true }, \"relu\", { reshape = [64, 7, 7] }, { conv_transpose = 32, kernel = 4, \
+         stride = 2, padding = 1 }, \"relu\", { conv_transpose = 1, kernel = 4, stride = 2, padding = 1 }, \"tanh\"]\n\
+         [model.discriminator]\nlayers = [{ conv = 32, kernel = 4, stride = 2, padding = 1 }, { leaky_relu = 0.2 }, \
+         { conv = 64, kernel = 4, stride = 2, padding = 1 }, { leaky_relu = 0.2 }, \"flatten\", { linear = 1 }]\n\
+         [optimizer]\nname = \"adam\"\nrate = 2e-4\n[train]\nbatch = 64\naverage = \"ema\"",
+    ),
     ("convolutions", include_str!("../../../recipes/mnist-cnn.toml")),
     (
         "dense",
@@ -43,23 +52,34 @@ fn stand_in(ty: &Type, batch: usize) -> Tensor {
 fn train(text: &str) {
     let spec = Spec::parse("memory.toml", text).unwrap();
     let example = spec.example().unwrap().clone();
-    let stated = spec.summary(&example).unwrap().memory.unwrap().total;
+    let stated = spec.summary(&example).unwrap().memory.total;
     let network = spec.build(&example, &Key::new(1)).unwrap();
-    let optimizer = spec.optimizer(&network, 10).unwrap();
-    let task = spec.task(10);
+    let of = |examples: usize| {
+        let all = |types: &[Type]| types.iter().map(|ty| stand_in(ty, examples)).collect();
+        Batch { inputs: all(&example.inputs), targets: all(&example.targets) }
+    };
+    let batches = [of(spec.train().batch * spec.batches_a_step()), of(spec.train().batch)];
+    match network.form() {
+        Form::Gan => steps(&spec.gan(), spec.gan_start(&network, 10).unwrap(), batches),
+        _ => {
+            let (task, optimizer) = (spec.task(10), spec.optimizer(&network, 10).unwrap());
+            let start: Fit<Network, AnyOptimizer<Network>> = task.start(network, optimizer);
+            steps(&task, start, batches);
+        }
+    }
+    println!("stated {stated} taken {}", peak());
+}
+
+fn steps<T: Task>(task: &T, start: T::State, [batch, looked_at]: [Batch; 2]) {
     // First values are computed before the steps, so that the room for drawing them is given back.
-    let state = task.start(network, optimizer);
-    let mut state = tree::rebuild(&state, &eval_all(&leaves(&state)));
-    let all = |types: &[Type]| types.iter().map(|ty| stand_in(ty, spec.train().batch)).collect();
-    let batch = Batch { inputs: all(&example.inputs), targets: all(&example.targets) };
-    type State = Fit<Network, AnyOptimizer<Network>>;
-    let mut step = compile(|(state, batch, key): &(State, Batch, Key)| task.step(state, batch, key));
-    let mut look = compile(|(state, batch): &(State, Batch)| task.evaluate(state, batch));
+    let mut state = tree::rebuild(&start, &eval_all(&leaves(&start)));
+    drop(start);
+    let mut step = compile(|(state, batch, key): &(T::State, Batch, Key)| task.step(state, batch, key));
+    let mut look = compile(|(state, batch): &(T::State, Batch)| task.evaluate(state, batch));
     for n in 0..2 {
         state = step.run((state, batch.clone(), Key::new(n))).unwrap().0;
     }
-    look.run((state, batch)).unwrap();
-    println!("stated {stated} taken {}", peak());
+    look.run((state, looked_at)).unwrap();
 }
 
 #[test]

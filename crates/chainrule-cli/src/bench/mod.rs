@@ -1,7 +1,8 @@
-//! `chainrule bench`: training steps of usual networks, timed; and where their time goes.
+//! `chainrule bench`: steps of usual networks, timed; and where their time goes.
 //!
 //! The workloads are those people measure frameworks with. A step is forward pass, loss, backward pass and update,
-//! with the loss read back; the data stay where they are.
+//! with the loss read back; the data stay where they are. Two are inference: a step of `generate` is one token of a text,
+//! one of `mlp1` the answer to one example.
 
 mod models;
 mod workloads;
@@ -14,17 +15,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use workloads::{Ready, WORKLOADS};
 
-/// Time the training steps of usual networks
+/// Time the steps of usual networks
 #[derive(Args)]
 #[command(after_help = "\
-Workloads: chain1000 tiny mlp cnn lstm gpt dcgan deep deep_ckpt
+Training:  chain1000 tiny mlp cnn lstm gpt dcgan deep deep_ckpt
+Inference: generate (gpt, a token a step) and mlp1 (mlp, an example a step)
 
 Examples:
   chainrule bench mlp
   chainrule bench --all --threads 1 --seconds 2
   chainrule bench cnn --profile --trace cnn.json")]
 pub struct BenchArgs {
-    /// What to train
+    /// What to run
     #[arg(required_unless_present = "all")]
     workload: Option<String>,
     /// All workloads, as a table

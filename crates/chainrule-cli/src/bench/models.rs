@@ -129,10 +129,34 @@ impl Gpt {
 
     /// Tokens [batch, time] to logits.
     pub fn forward(&self, tokens: &Tensor) -> Tensor {
-        let mut x = self.tokens.forward(tokens) + &self.positions;
-        for Block { norms: [before_attention, before_layers], attention, up, down } in &self.blocks {
-            let y = before_attention.forward(&x);
-            x = &x + attention.forward(&y, &y, None, &mut Context::evaluation());
+        self.through(tokens, &self.positions, |_, attention, y| {
+            attention.forward(y, y, None, &mut Context::evaluation())
+        })
+    }
+
+    /// Room for the keys and values of so many texts and tokens.
+    pub fn caches(&self, texts: usize, room: usize) -> Vec<KeyValueCache> {
+        self.blocks.iter().map(|block| block.attention.cache(texts, room)).collect()
+    }
+
+    /// Logits of the token after each of these, [batch, time], where those before are in the caches.
+    pub fn next(&self, tokens: &Tensor, caches: &mut [KeyValueCache]) -> Tensor {
+        let places = Tensor::arange(tokens.size(1), DType::I64) + &caches[0].length;
+        let positions = self.positions.gather(&places, 0);
+        self.through(tokens, &positions, |block, attention, y| attention.forward_cached(y, &mut caches[block]))
+    }
+
+    fn through(
+        &self,
+        tokens: &Tensor,
+        positions: &Tensor,
+        mut attend: impl FnMut(usize, &Attention, &Tensor) -> Tensor,
+    ) -> Tensor {
+        let mut x = self.tokens.forward(tokens) + positions;
+        for (i, Block { norms: [before_attention, before_layers], attention, up, down }) in
+            self.blocks.iter().enumerate()
+        {
+            x = &x + attend(i, attention, &before_attention.forward(&x));
             x = &x + down.forward(&up.forward(&before_layers.forward(&x)).gelu_tanh());
         }
         self.norm.forward(&x).matmul(&self.tokens.weight.t())

@@ -1,4 +1,5 @@
-//! The training steps of the workloads: a model, an optimizer, resident data, and a loss that is read every step.
+//! The steps of the workloads: of training, a model, an optimizer, resident data, and a loss that is read every step; of
+//! inference, a model and what it is asked, and the answer that is read.
 
 use super::models::{Characters, Cnn, Deep, Discriminator, Generator, Gpt, Tiny, VOCABULARY, WIDTH};
 use chainrule::execute::{Compiled, Profile};
@@ -7,16 +8,17 @@ use chainrule_nn::prelude::*;
 use std::time::Instant;
 
 /// The workloads in the order of the table.
-pub const WORKLOADS: [&str; 9] = ["chain1000", "tiny", "mlp", "cnn", "lstm", "gpt", "dcgan", "deep", "deep_ckpt"];
+pub const WORKLOADS: [&str; 11] =
+    ["chain1000", "tiny", "mlp", "cnn", "lstm", "gpt", "dcgan", "deep", "deep_ckpt", "generate", "mlp1"];
 
-/// A training step that runs, and adds to a profile if it is given one.
+/// A step that runs, and adds to a profile if it is given one.
 pub type Step = Box<dyn FnMut(Option<&mut Profile>) -> f64>;
 
 /// A workload that is ready to run.
 pub struct Ready {
-    /// One step; gives the loss.
+    /// One step; gives the loss, or what was read of the answer.
     pub step: Step,
-    /// Numbers that are trained.
+    /// Parameters of the model.
     pub parameters: usize,
     /// Seconds from the function to its plan.
     pub compile_s: f64,
@@ -66,6 +68,15 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
             gpt(threads, (below(11, &[n, 64], VOCABULARY as i64), below(12, &[n, 64], VOCABULARY as i64)))
         }
         "dcgan" => dcgan(threads, (normal(11, &[size(64), 1, 28, 28]).tanh(), normal(12, &[size(64), 64]))),
+        "generate" => generate(threads, size(1)),
+        "mlp1" => {
+            let mlp = Mlp::new(&Key::new(1), &[784, 512, 512, 10]);
+            let parameters = parameter_count(&mlp);
+            let asked = (mlp, normal(11, &[size(1), 784]));
+            stepping(threads, (), asked, parameters, |((), (mlp, x)): &((), (Mlp, Tensor))| {
+                ((), mlp.forward(x).max(..))
+            })
+        }
         "deep" | "deep_ckpt" => {
             let n = size(256);
             let data = (normal(11, &[n, WIDTH]), normal(12, &[n, WIDTH]));
@@ -79,16 +90,27 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
 type Data = (Tensor, Tensor);
 
 /// Compiles a step of state and data, and keeps both.
-fn stepping<S: Tree + Clone + 'static, F: Fn(&(S, Data)) -> (S, Tensor) + 'static>(
+fn stepping<S: Tree + Clone + 'static, D: Tree + Clone + 'static, F: Fn(&(S, D)) -> (S, Tensor) + 'static>(
     threads: usize,
     state: S,
-    data: Data,
+    data: D,
     parameters: usize,
     f: F,
 ) -> Ready {
-    let values = |tree: &S| chainrule::tree::rebuild(tree, &eval_all(&leaves(tree)));
-    let (state, data) = (values(&state), (data.0.eval(), data.1.eval()));
-    let mut compiled: Compiled<(S, Data), (S, Tensor), F> = compile(f).threads(threads);
+    renewed(threads, state, data, parameters, usize::MAX, f)
+}
+
+/// [`stepping`], where the state is again the first one after so many steps.
+fn renewed<S: Tree + Clone + 'static, D: Tree + Clone + 'static, F: Fn(&(S, D)) -> (S, Tensor) + 'static>(
+    threads: usize,
+    state: S,
+    data: D,
+    parameters: usize,
+    after: usize,
+    f: F,
+) -> Ready {
+    let (state, data) = (values(&state), values(&data));
+    let mut compiled: Compiled<(S, D), (S, Tensor), F> = compile(f).threads(threads);
     let arguments = (state, data);
     let start = Instant::now();
     let flops = compiled.program(&arguments).flops();
@@ -97,18 +119,30 @@ fn stepping<S: Tree + Clone + 'static, F: Fn(&(S, Data)) -> (S, Tensor) + 'stati
     let (memory, plan) = ((plan.arena_bytes(), plan.live_bytes()), plan.to_string());
     let listing = format!("{}\n{plan}", compiled.program(&arguments));
     let (state, data) = arguments;
-    let mut state = Some(state);
+    // Held a second time only where it is needed again, so that steps may write over it.
+    let first = (after < usize::MAX).then(|| state.clone());
+    let (mut state, mut steps) = (Some(state), 0);
     let step = move |profile: Option<&mut Profile>| {
-        let now = state.take().expect("put back after each step");
+        let again = first.clone().filter(|_| steps == after);
+        steps = if again.is_some() { 1 } else { steps + 1 };
+        let now = again.or(state.take()).expect("put back after each step");
         let result = match profile {
             None => compiled.run((now, data.clone())),
             Some(profile) => compiled.run_profiled((now, data.clone()), profile),
         };
-        let (next, loss) = result.expect("the data fit the model");
+        let (next, read) = result.expect("the data fit the model");
         state = Some(next);
-        loss.item::<f32>() as f64
+        match read.dtype() {
+            DType::I64 => read.item::<i64>() as f64,
+            _ => read.item::<f32>() as f64,
+        }
     };
     Ready { step: Box::new(step), parameters, compile_s, flops, memory, listing }
+}
+
+/// Expressions computed.
+fn values<T: Tree>(tree: &T) -> T {
+    chainrule::tree::rebuild(tree, &eval_all(&leaves(tree)))
 }
 
 /// The usual step: value and gradient of a loss, and an optimizer's update.
@@ -147,6 +181,21 @@ fn gpt(threads: usize, data: Data) -> Ready {
         let (value, gradients) = value_and_grad(|m: &Gpt| m.forward(x).cross_entropy(y), model);
         let (gradients, _) = clip_norm(&gradients, 1.0);
         (adamw.update(model, &gradients), value)
+    })
+}
+
+/// The likeliest next tokens of the language model, one a step: from one token to a full context, then anew. Keys and
+/// values of the tokens before are kept.
+fn generate(threads: usize, texts: usize) -> Ready {
+    const CONTEXT: usize = 64;
+    let model = Gpt::new(4, 4, 128, CONTEXT);
+    let parameters = parameter_count(&model);
+    let state = (Tensor::zeros([texts, 1], DType::I64), model.caches(texts, CONTEXT));
+    type State = (Tensor, Vec<KeyValueCache>);
+    renewed(threads, state, model, parameters, CONTEXT - 1, |((token, caches), model): &(State, Gpt)| {
+        let mut caches = caches.clone();
+        let token = model.next(token, &mut caches).argmax(-1);
+        ((token.clone(), caches), token.max(..))
     })
 }
 

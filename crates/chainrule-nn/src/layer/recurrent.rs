@@ -306,6 +306,12 @@ impl<C: Cell> Recurrent<C> {
         (y, C::state(last.iter().map(|list| stack(list, 0)).collect()))
     }
 
+    /// The state before a first step unless another is given: zeros.
+    #[track_caller]
+    pub fn initial(&self, batch: usize, dtype: DType) -> C::State {
+        C::state(self.start(None, batch, dtype))
+    }
+
     /// The tensors carried into the first step, `[layers·directions, N, hidden]` each.
     #[track_caller]
     fn start(&self, initial: Option<&C::State>, batch: usize, dtype: DType) -> Vec<Tensor> {

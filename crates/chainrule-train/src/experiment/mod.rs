@@ -31,7 +31,7 @@ use crate::data::{
 use crate::log::{BEST, MODEL};
 use crate::model::{Form, GanState, Length as FileLength, ModelError, Network, Spec};
 use crate::run::{RunError, RunFolder};
-use crate::task::{Objective, Task};
+use crate::task::{FREE_RUNNING, Metric, Objective, Task};
 use crate::trainer::{EarlyStop, Event, Length, Monitor, TrainError, Trainer, evaluate};
 use crate::training::{RunSettings, SaveEvery, Training, run_training};
 use kept::Kept;
@@ -210,12 +210,12 @@ impl Experiment {
         Ok(experiment)
     }
 
-    /// A folder for a run, with all that is needed to ask it later.
+    /// A folder for a run, with all that is needed to ask it later; it is claimed.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn create_run(&self, runs: &Path) -> Result<RunFolder, ExperimentError> {
-        let run = RunFolder::create(runs, &self.kept.name)?;
+        let run = RunFolder::create(runs, &self.kept.name)?.claimed()?;
         run.write_artefact(MODEL_FILE, self.spec.text().as_bytes())?;
         if let Some(tokenizer) = &self.tokenizer {
             run.write_artefact(TOKENIZER, tokenizer.to_json().as_bytes())?;
@@ -349,6 +349,7 @@ impl Experiment {
         threads: Option<usize>,
     ) -> Result<Evaluation, ExperimentError> {
         let loader = self.looking(set);
+        let free = self.free_running(network, &loader)?;
         let totals = if network.form() == Form::Gan {
             let (task, state) = (self.spec.gan(), self.spec.gan_start(network, 1)?);
             evaluate(|state, batch| task.evaluate(state, batch), &state, &loader, threads)?
@@ -356,7 +357,20 @@ impl Experiment {
             let objective: Objective<Network> = self.spec.objective();
             evaluate(|network, batch| objective.evaluate(network, batch), network, &loader, threads)?
         };
-        Ok(Evaluation::of(&totals, loader.set().len(), self.names()))
+        Ok(Evaluation::of(&totals, loader.set().len(), self.names()).with(free))
+    }
+
+    /// Where the share of sequences that are exactly right is reported, the same of answers that a decoder says freely,
+    /// each token after those it said itself and not after the right ones.
+    fn free_running(&self, network: &Network, loader: &Loader) -> Result<Option<(&'static str, f64)>, ExperimentError> {
+        let sequences = self.example().targets.first().is_some_and(|target| target.shape.len() == 1);
+        let asked = self.spec.report().metrics.contains(&Metric::Exact);
+        let answers = network.form() == Form::EncoderDecoder && self.example().inputs.len() == 2;
+        if !(answers && sequences && asked) {
+            return Ok(None);
+        }
+        let share = generate::exact_answers(network, loader, self.spec.ignored())?;
+        Ok(Some((FREE_RUNNING, share)))
     }
 
     /// Trains in a run folder and writes the report. `watch` hears how many parameters, examples and steps there will be.
@@ -440,7 +454,8 @@ impl Experiment {
                 let loader = self.looking(set.clone());
                 let totals =
                     evaluate(|state, batch| task.evaluate(state, batch), &finished.state, &loader, options.threads)?;
-                Some(Evaluation::of(&totals, set.len(), self.names()))
+                let free = self.free_running(&self.trained(run, false)?, &loader)?;
+                Some(Evaluation::of(&totals, set.len(), self.names()).with(free))
             }
             _ => None,
         };

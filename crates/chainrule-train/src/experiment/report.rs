@@ -31,6 +31,12 @@ impl Evaluation {
         });
         Evaluation { examples, numbers: totals.figures(), confusion }
     }
+
+    /// With one number more, if there is one.
+    pub(super) fn with(mut self, number: Option<(&str, f64)>) -> Evaluation {
+        self.numbers.extend(number);
+        self
+    }
 }
 
 /// The best evaluation of a training.

@@ -165,7 +165,7 @@ impl<'a> Scope<'a> {
             ty = next;
         }
         self.path.pop();
-        Ok((Module::new(sequence, |sequence, x, pass| sequence.forward(x, pass)), ty))
+        Ok((sequence.into(), ty))
     }
 
     fn layer(&mut self, name: &str, written: &Written, x: &Type) -> Result<(Module, Type), Problem> {
@@ -255,7 +255,8 @@ impl<'a> Scope<'a> {
 
 /// A layer whose weights are scaled, while the network settles, until the variance of what it gives is 1.
 fn settling(module: Module) -> Module {
-    Module::new(module, |module, x, pass| {
+    let by_step = module.is_by_step();
+    let forward = |module: &mut Module, x: &Tensor, pass: &mut Pass| {
         let mut y = module.forward(x, pass);
         if pass.settling {
             for _ in 0..MOST_SCALINGS {
@@ -268,7 +269,8 @@ fn settling(module: Module) -> Module {
             }
         }
         y
-    })
+    };
+    Module::new(module, forward).by_step(by_step)
 }
 
 /// Takes a layer's text or table apart.

@@ -9,6 +9,7 @@
 //! This room does not train; it gives a network, a loss and settings to those who do.
 
 mod build;
+mod carried;
 mod edit;
 mod example;
 mod fields;
@@ -26,6 +27,7 @@ mod start;
 mod summary;
 
 pub use build::Row;
+pub use carried::{Carried, Walk};
 pub use edit::with_setting;
 pub use gan::{GanState, GanTask};
 pub use module::{Form, Module, Network, Pass, Residual, Sequence};

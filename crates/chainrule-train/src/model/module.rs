@@ -8,9 +8,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chainrule::tensor::{Tensor, stack};
+use chainrule::tensor::{Tensor, Type, stack};
 use chainrule::tree::{Path, Tree};
 use chainrule_nn::context::Context;
+
+use super::build::placeholder;
+use super::carried::{Carried, Walk};
 
 /// One forward pass on its way: what layers may look at beside their input.
 pub struct Pass<'a> {
@@ -24,12 +27,14 @@ pub struct Pass<'a> {
     pub values: Vec<(String, Tensor)>,
     /// Whether layers that start by what they give are to do that now (LSUV).
     pub settling: bool,
+    /// What layers carry along a sequence, where it comes step by step.
+    pub walk: Option<Walk>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass at its start.
     pub fn new(context: &'a mut Context) -> Pass<'a> {
-        Pass { context, memory: None, shared: Vec::new(), values: Vec::new(), settling: false }
+        Pass { context, memory: None, shared: Vec::new(), values: Vec::new(), settling: false, walk: None }
     }
 
     /// The value of a name.
@@ -58,7 +63,10 @@ impl<'a> Pass<'a> {
 }
 
 /// Any layer, or a block of them.
-pub struct Module(Box<dyn Held>);
+pub struct Module {
+    held: Box<dyn Held>,
+    by_step: bool,
+}
 
 type Forward<L> = Arc<dyn Fn(&mut L, &Tensor, &mut Pass) -> Tensor + Send + Sync>;
 
@@ -97,7 +105,7 @@ impl Module {
         layer: L,
         forward: impl Fn(&mut L, &Tensor, &mut Pass) -> Tensor + Send + Sync + 'static,
     ) -> Module {
-        Module(Box::new(Layer { layer, forward: Arc::new(forward) }))
+        Module { held: Box::new(Layer { layer, forward: Arc::new(forward) }), by_step: false }
     }
 
     /// A function without parameters.
@@ -114,10 +122,21 @@ impl Module {
         Module::new((), move |(), x, _| function(x))
     }
 
+    /// The same module, which gives the same for a sequence `[N, time, …]` that comes step by step, or does not: each
+    /// step's result is a function of this step alone, or of what its [`Walk`] carries.
+    pub fn by_step(self, by_step: bool) -> Module {
+        Module { by_step, ..self }
+    }
+
+    /// Whether it is [`Module::by_step`].
+    pub fn is_by_step(&self) -> bool {
+        self.by_step
+    }
+
     /// The one parameter of a layer whose only one is called `weight`, such as an embedding.
     fn lone_weight(&self) -> Option<Tensor> {
         let (mut weight, mut leaves) = (None, 0);
-        self.0.visit(&mut Path::default(), &mut |path, leaf| {
+        self.held.visit(&mut Path::default(), &mut |path, leaf| {
             leaves += 1;
             weight = (path.to_string() == "weight").then(|| leaf.clone());
         });
@@ -130,13 +149,20 @@ impl Module {
     /// If the input is not of the form the module was built for.
     #[track_caller]
     pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.0.forward(x, pass)
+        self.held.forward(x, pass)
+    }
+}
+
+impl From<Sequence> for Module {
+    fn from(sequence: Sequence) -> Module {
+        let by_step = sequence.is_by_step();
+        Module::new(sequence, |sequence, x, pass| sequence.forward(x, pass)).by_step(by_step)
     }
 }
 
 impl Clone for Module {
     fn clone(&self) -> Module {
-        Module(self.0.copy())
+        Module { held: self.held.copy(), by_step: self.by_step }
     }
 }
 
@@ -148,10 +174,10 @@ impl fmt::Debug for Module {
 
 impl Tree for Module {
     fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
-        self.0.visit(path, function);
+        self.held.visit(path, function);
     }
     fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Module {
-        Module(self.0.map(path, function))
+        Module { held: self.held.map(path, function), by_step: self.by_step }
     }
 }
 
@@ -169,6 +195,11 @@ impl Sequence {
             pass.share(name, module);
             y
         })
+    }
+
+    /// Whether all modules are [`Module::by_step`].
+    pub fn is_by_step(&self) -> bool {
+        self.0.iter().all(|(_, module)| module.by_step)
     }
 }
 
@@ -201,6 +232,11 @@ impl Residual {
             Some(shortcut) => y + shortcut.forward(x, pass),
             None => y + x,
         }
+    }
+
+    /// Whether both ways are [`Module::by_step`].
+    pub fn is_by_step(&self) -> bool {
+        self.branch.is_by_step() && self.shortcut.as_ref().is_none_or(Sequence::is_by_step)
     }
 }
 
@@ -333,6 +369,78 @@ impl Network {
     #[track_caller]
     pub fn evaluate(&self, inputs: &[Tensor]) -> Tensor {
         self.clone().forward(inputs, &mut Context::evaluation())
+    }
+
+    /// What an encoder says of its inputs, a source and what was said so far.
+    ///
+    /// # Panics
+    /// If inputs are missing or not of the form the network was built for.
+    #[track_caller]
+    pub fn encode(&self, inputs: [&Tensor; 2]) -> Tensor {
+        let mut context = Context::evaluation();
+        let mut pass = Pass::new(&mut context);
+        pass.values = self.names.iter().cloned().zip(inputs.into_iter().cloned()).collect();
+        self.parts[0].1.clone().forward(inputs[0], &mut pass)
+    }
+
+    /// What the network carries before the first step of sequences like x `[N, T, …]`, with room for so many steps; none
+    /// if one of its layers cannot go step by step. `over` are the inputs of an encoder and what it said of them.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// use chainrule::tensor::Type;
+    /// use chainrule_train::data::ExampleType;
+    /// use chainrule_train::model::Spec;
+    /// let text = "[model]\nlayers = [{ embedding = 4 }, { encoder = 2, causal = true }, { linear = \"classes\" }]";
+    /// let tokens = Type::new(DType::I64, [5]);
+    /// let example = ExampleType { inputs: vec![tokens.clone()], targets: vec![tokens], classes: Some(7) };
+    /// let network = Spec::parse("writer.toml", text)?.build(&example, &Key::new(1))?;
+    /// let said = Tensor::from([[3i64, 1, 4, 1, 5]]);
+    /// let mut carried = network.carried(said.narrow(1, 0, 1).ty(), None, 5).expect("all of it goes by steps");
+    /// let whole = network.evaluate(&[said.clone()]);
+    /// for place in 0..5 {
+    ///     let step = network.step(&said.narrow(1, place, 1), None, &mut carried);
+    ///     assert!((step - whole.narrow(1, place, 1)).abs().max(..).item::<f32>() < 1e-5);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn carried(&self, x: &Type, over: Option<[&Type; 3]>, room: usize) -> Option<Carried> {
+        let (_, last) = self.parts.last().filter(|_| matches!(self.form, Form::Sequential | Form::EncoderDecoder))?;
+        if !last.is_by_step() {
+            return None;
+        }
+        let over = over.map(|types| types.map(placeholder));
+        let over = over.as_ref().map(|inputs| inputs.each_ref());
+        Some(self.walk(&placeholder(x), over, Walk::start(room)).1.started())
+    }
+
+    /// [`Network::evaluate`] of the next steps x `[N, T, …]` of a sequence of which the steps before are in what was
+    /// carried; they join it.
+    ///
+    /// # Panics
+    /// If x is not of the form that [`Network::carried`] was asked for.
+    #[track_caller]
+    pub fn step(&self, x: &Tensor, over: Option<[&Tensor; 3]>, carried: &mut Carried) -> Tensor {
+        let (y, walk) = self.walk(x, over, Walk::on(carried));
+        *carried = walk.left(carried, x.size(1));
+        y
+    }
+
+    fn walk(&self, x: &Tensor, over: Option<[&Tensor; 3]>, walk: Walk) -> (Tensor, Walk) {
+        let mut network = self.clone();
+        let mut context = Context::evaluation();
+        let mut pass = Pass::new(&mut context);
+        if let Some([source, said, memory]) = over {
+            pass.values = self.names.iter().cloned().zip([source.clone(), said.clone()]).collect();
+            // For the weights that it shares with the decoder; what it computes nobody looks at, and so it is not.
+            network.parts[0].1.forward(source, &mut pass);
+            pass.memory = Some(memory.clone());
+        }
+        pass.walk = Some(walk);
+        let place = network.parts.len() - 1;
+        let y = network.parts[place].1.forward(x, &mut pass);
+        (y, pass.walk.unwrap_or_else(|| unreachable!("it was put there")))
     }
 }
 

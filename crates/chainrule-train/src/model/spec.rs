@@ -133,7 +133,7 @@ impl Spec {
     pub fn objective(&self) -> Objective<Network> {
         let loss = self.loss.as_ref().map(|loss| loss.function(&self.names));
         let usual = [true, false].map(|classes| Loss::usual(classes, &self.root.span).function(&self.names));
-        let ignored = self.loss.as_ref().and_then(Loss::ignored);
+        let ignored = self.ignored();
         let objective = Objective::new(
             |network: &mut Network, batch, context| network.forward(&batch.inputs, context),
             move |output, batch| {
@@ -165,6 +165,11 @@ impl Spec {
             // Of the last quarter.
             Average::Swa => task.average(Averaging::Stochastic { start: steps - steps / 4, every: 1 }),
         }
+    }
+
+    /// The class of targets that does not count, if there is one.
+    pub(crate) fn ignored(&self) -> Option<i64> {
+        self.loss.as_ref().and_then(Loss::ignored)
     }
 
     /// Whether the file leaves the loss to the target.

@@ -46,9 +46,9 @@ pub struct Line {
 pub struct Memory {
     /// Parameters and what the network carries beside them.
     pub network: usize,
-    /// What the optimizer keeps.
+    /// What optimizers keep, and averages of the network.
     pub optimizer: usize,
-    /// One batch.
+    /// The examples of a step.
     pub batch: usize,
     /// All gradients, as if they were kept together; they are part of `step`.
     pub gradients: usize,
@@ -79,8 +79,8 @@ pub struct Summary {
     pub step_flops: u64,
     /// Bytes that come out of all layers for a batch.
     pub activation_bytes: usize,
-    /// The memory of a training; a pair of networks that train each other is not laid out.
-    pub memory: Option<Memory>,
+    /// The memory of a training.
+    pub memory: Memory,
 }
 
 impl Spec {
@@ -97,34 +97,44 @@ impl Spec {
         let leaves = tree::named_leaves(&network);
         let state = leaves.iter().filter(|leaf| leaf.1 == Role::State).map(|leaf| leaf.2.numel()).sum();
         let parameters = tree::parameter_count(&network);
-        let laid_out = match network.form() {
-            super::Form::Gan => None,
-            _ => Some(self.laid_out(network, example)?),
+        let (step_flops, memory) = match network.form() {
+            super::Form::Gan => {
+                let start = self.gan_start(&network, 1000)?;
+                self.laid_out(&self.gan(), start, &network, example)
+            }
+            _ => {
+                let (task, optimizer) = (self.task(1000), self.optimizer(&network, 1000)?);
+                let start: Fit<Network, AnyOptimizer<Network>> = task.start(network.clone(), optimizer);
+                self.laid_out(&task, start, &network, example)
+            }
         };
-        let (step_flops, memory) = laid_out.map_or((0, None), |(flops, memory)| (flops, Some(memory)));
         let batch = self.train().batch;
         Ok(Summary { layers, batch, parameters, state, flops, step_flops, activation_bytes, memory })
     }
 
+    /// So many examples that are not known.
+    fn batch_of(example: &ExampleType, examples: usize) -> Batch {
+        let types = |types: &[Type]| types.iter().map(|ty| placeholder(&batched(ty, examples))).collect();
+        Batch { inputs: types(&example.inputs), targets: types(&example.targets) }
+    }
+
     /// The step of a training and its evaluation, written and laid out.
-    fn laid_out(&self, network: Network, example: &ExampleType) -> Result<(u64, Memory), ModelError> {
-        let optimizer = self.optimizer(&network, 1000)?;
-        let task = self.task(1000);
-        let types = |types: &[Type]| types.iter().map(|ty| placeholder(&batched(ty, self.train().batch))).collect();
-        let batch = Batch { inputs: types(&example.inputs), targets: types(&example.targets) };
-        let fit: Fit<Network, AnyOptimizer<Network>> = task.start(network, optimizer);
-        let sizes = [bytes(&fit.model), bytes(&fit.optimizer), bytes(&batch)];
-        let leaves = tree::named_leaves(&fit.model);
+    fn laid_out<T: Task>(&self, task: &T, start: T::State, network: &Network, example: &ExampleType) -> (u64, Memory) {
+        let batch = Spec::batch_of(example, self.train().batch.saturating_mul(self.batches_a_step()));
+        let looked_at = Spec::batch_of(example, self.train().batch);
+        let sizes = [bytes(network), bytes(&start).saturating_sub(bytes(network)), bytes(&batch)];
+        let leaves = tree::named_leaves(network);
         let parameters = leaves.iter().filter(|leaf| leaf.1 == Role::Parameter);
         let gradients = parameters.map(|leaf| leaf.2.ty().bytes()).sum();
-        let state = tree::map(&fit, |leaf| placeholder(leaf.ty()));
+        let state = tree::map(&start, |leaf| placeholder(leaf.ty()));
         let key = Key(placeholder(Key::new(0).0.ty()));
         let (after, measures) = task.step(&state, &batch, &key);
-        let given = (state, batch, key);
-        let inputs = tree::leaves(&given);
-        let evaluated = task.evaluate(&given.0, &given.1);
-        let step = program(&inputs, &tree::leaves(&(after, measures)));
-        let evaluation = program(&inputs, &tree::leaves(&evaluated));
+        let evaluated = task.evaluate(&state, &looked_at);
+        let step = program(
+            &[tree::leaves(&state), tree::leaves(&batch), tree::leaves(&key)].concat(),
+            &tree::leaves(&(after, measures)),
+        );
+        let evaluation = program(&[tree::leaves(&state), tree::leaves(&looked_at)].concat(), &tree::leaves(&evaluated));
         let (step_plan, evaluation_plan) = (laid(&step), laid(&evaluation));
         let taken = |plan: &Plan| plan.arena_bytes() + plan.result_bytes();
         let [network, optimizer, batch] = sizes;
@@ -133,7 +143,7 @@ impl Spec {
         let process = PROCESS + threads * step_plan.working_bytes().max(evaluation_plan.working_bytes());
         let total = network + optimizer + batch + step_bytes + evaluation + process;
         let memory = Memory { network, optimizer, batch, gradients, step: step_bytes, evaluation, process, total };
-        Ok((step.flops(), memory))
+        (step.flops(), memory)
     }
 }
 

@@ -287,6 +287,11 @@ impl Numbers {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
+    /// Adds some behind those there are.
+    pub fn extend<'a>(&mut self, numbers: impl IntoIterator<Item = (&'a str, f64)>) {
+        self.0.extend(numbers.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

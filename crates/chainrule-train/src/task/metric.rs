@@ -69,6 +69,9 @@ const NAMES: [(&str, Metric); 12] = [
     ("exact", Metric::Exact),
 ];
 
+/// The name of [`Metric::Exact`] where a decoder said its answers freely, each token after its own.
+pub const FREE_RUNNING: &str = "exact-free-running";
+
 /// There is no metric of this name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("there is no metric {name:?}; there are {}", NAMES.map(|known| known.0).join(", "))]

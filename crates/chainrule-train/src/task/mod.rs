@@ -12,7 +12,7 @@ mod supervised;
 pub use gan::{Adversarial, Gan, Players, gradient_penalty};
 pub(crate) use measures::GRADIENT_NORM;
 pub use measures::{Measure, Measures, Numbers, Rule, Total, Totals};
-pub use metric::{Metric, MetricError};
+pub use metric::{FREE_RUNNING, Metric, MetricError};
 pub use supervised::{Averaging, Clip, Fit, Objective, Supervised};
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use chainrule::tensor::{DType, Tensor, Type};
 use chainrule_nn::layer::{
-    Activation, Attention, DecoderBlock, EncoderBlock, FeedForward, LayerNorm, LearnedPositions, Rotary,
+    Activation, Attention, DecoderBlock, EncoderBlock, FeedForward, KeyValueCache, LayerNorm, LearnedPositions, Rotary,
     sinusoidal_positions,
 };
 
@@ -10,7 +10,7 @@ use super::super::build::{Scope, shown};
 use super::super::fields::{Field, Form, Options};
 use super::super::module::{Module, Pass};
 use super::super::source::Problem;
-use super::{Kind, MASK, Mask, axes, float, holds, places_of};
+use super::{Kind, MASK, Mask, axes, beside_time, float, holds, places_of};
 
 const HEADS: Field = Field { name: "heads", form: Form::Count, default: "", help: "which divide the width" };
 const KEY_HEADS: Field = Field {
@@ -137,6 +137,11 @@ fn said(pass: &Pass) -> Tensor {
     pass.memory.clone().expect("an encoder came before")
 }
 
+/// Room for the keys and values of so many steps of sequences like x.
+fn cache(layer: &Attention, x: &Tensor, room: usize) -> KeyValueCache {
+    layer.cache(x.size(0), room)
+}
+
 fn attention(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
     let width = sequence("attention", options, x)?;
     let cross = options.word("over") == "memory";
@@ -150,10 +155,20 @@ fn attention(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, P
     };
     let layer = changed(layer, options).dropout(options.number("dropout"));
     let layer = if options.flag("causal") { layer.causal() } else { layer };
-    Ok(Module::new(layer, move |layer, x, pass| match cross {
-        true => layer.forward(x, &said(pass), in_pass(&mask, pass).as_ref(), pass.context),
-        false => layer.forward(x, x, in_pass(&mask, pass).as_ref(), pass.context),
-    }))
+    // Over a memory a causal attention goes by places of x, which a step does not know; nor are masks made for one.
+    let by_step = cross != layer.causal && !options.has("mask");
+    let forward = move |layer: &mut Attention, x: &Tensor, pass: &mut Pass| {
+        let mask = in_pass(&mask, pass);
+        match (cross, &mut pass.walk) {
+            (true, _) => layer.forward(x, &said(pass), mask.as_ref(), pass.context),
+            (false, None) => layer.forward(x, x, mask.as_ref(), pass.context),
+            (false, Some(walk)) => {
+                let start = cache(layer, x, walk.room());
+                walk.carry(start, |cache| layer.forward_cached(x, cache))
+            }
+        }
+    };
+    Ok(Module::new(layer, forward).by_step(by_step))
 }
 
 fn encoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
@@ -169,8 +184,19 @@ fn encoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pro
     let mut block = if options.flag("causal") { block.causal() } else { block };
     [&mut block.attention_norm, &mut block.feed_forward_norm].into_iter().for_each(|norm| unbiased(norm, options));
     block.feed_forward = network(block.feed_forward, options);
+    let by_step = block.attention.causal && !options.has("mask");
     let mask = mask("mask", x.shape[1], options, scope)?;
-    Ok(Module::new(block, move |block, x, pass| block.forward(x, in_pass(&mask, pass).as_ref(), pass.context)))
+    let forward = move |block: &mut EncoderBlock, x: &Tensor, pass: &mut Pass| {
+        let mask = in_pass(&mask, pass);
+        match &mut pass.walk {
+            None => block.forward(x, mask.as_ref(), pass.context),
+            Some(walk) => {
+                let start = cache(&block.attention, x, walk.room());
+                walk.carry(start, |cache| block.forward_cached(x, cache))
+            }
+        }
+    };
+    Ok(Module::new(block, forward).by_step(by_step))
 }
 
 fn decoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
@@ -194,11 +220,20 @@ fn decoder(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pro
         block.cross_attention = block.cross_attention.without_bias();
     }
     block.feed_forward = network(block.feed_forward, options);
+    let by_step = !options.has("mask") && !options.has("memory_mask");
     let masks = [mask("mask", x.shape[1], options, scope)?, mask("memory_mask", over.shape[1], options, scope)?];
-    Ok(Module::new(block, move |block, x, pass| {
+    let forward = move |block: &mut DecoderBlock, x: &Tensor, pass: &mut Pass| {
+        let memory = said(pass);
         let [mask, memory_mask] = masks.each_ref().map(|mask| in_pass(mask, pass));
-        block.forward(x, &said(pass), mask.as_ref(), memory_mask.as_ref(), pass.context)
-    }))
+        match &mut pass.walk {
+            None => block.forward(x, &memory, mask.as_ref(), memory_mask.as_ref(), pass.context),
+            Some(walk) => {
+                let start = cache(&block.attention, x, walk.room());
+                walk.carry(start, |cache| block.forward_cached(x, &memory, None, cache))
+            }
+        }
+    };
+    Ok(Module::new(block, forward).by_step(by_step))
 }
 
 pub(super) const KINDS: &[Kind] = &[
@@ -255,7 +290,8 @@ pub(super) const KINDS: &[Kind] = &[
             holds("feed_forward", options, &[&x.shape[..x.shape.len() - 1], &[hidden]].concat())?;
             let layer = network(FeedForward::new(&scope.key(), width, hidden), options);
             let layer = FeedForward { activation: activation(options), dropout: options.number("dropout"), ..layer };
-            Ok(Module::new(layer, |layer, x, pass| layer.forward(x, pass.context)))
+            let by_step = beside_time(x);
+            Ok(Module::new(layer, |layer, x, pass| layer.forward(x, pass.context)).by_step(by_step))
         },
     },
     Kind {
@@ -278,7 +314,11 @@ pub(super) const KINDS: &[Kind] = &[
             }
             holds("learned_positions", options, &[count, width])?;
             let layer = LearnedPositions::new(&scope.key(), count, width);
-            Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
+            let forward = |layer: &mut LearnedPositions, x: &Tensor, pass: &mut Pass| match &mut pass.walk {
+                None => layer.forward(x),
+                Some(walk) => x + layer.at(&walk.places(x.size(1))),
+            };
+            Ok(Module::new(layer, forward).by_step(true))
         },
     },
     Kind {
@@ -293,7 +333,14 @@ pub(super) const KINDS: &[Kind] = &[
                 let message = format!("`sinusoidal_positions` takes an even width, and {} comes in", shown(x));
                 return Err(Problem::new(&options.span, message));
             }
-            Ok(Module::function(|x| x + sinusoidal_positions(x.size(1), x.size(2), DType::F32).cast(x.dtype())))
+            let forward = |(): &mut (), x: &Tensor, pass: &mut Pass| {
+                let waves = |count| sinusoidal_positions(count, x.size(2), DType::F32).cast(x.dtype());
+                match &mut pass.walk {
+                    None => x + waves(x.size(1)),
+                    Some(walk) => x + waves(walk.room()).gather(&walk.places(x.size(1)), 0),
+                }
+            };
+            Ok(Module::new((), forward).by_step(true))
         },
     },
 ];

@@ -7,7 +7,7 @@ use super::super::build::Scope;
 use super::super::fields::{Field, Form, Options};
 use super::super::module::Module;
 use super::super::source::Problem;
-use super::{Kind, MASK, axes, axis, float, holds, places_of, shown};
+use super::{Kind, MASK, axes, axis, beside_time, float, holds, places_of, shown};
 
 pub(super) const DENSE: &[Kind] = &[
     Kind {
@@ -27,7 +27,7 @@ pub(super) const DENSE: &[Kind] = &[
             holds("linear", options, &[out, inputs])?;
             let layer = Linear::new(&scope.key(), inputs, out);
             let layer = if options.flag("bias") { layer } else { layer.without_bias() };
-            Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
+            Ok(Module::new(layer, |layer, x, _| layer.forward(x)).by_step(beside_time(x)))
         },
     },
     Kind {
@@ -83,7 +83,7 @@ pub(super) const DENSE: &[Kind] = &[
                 Some(padding) => layer.padding(padding),
                 None => layer,
             };
-            Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
+            Ok(Module::new(layer, |layer, x, _| layer.forward(x)).by_step(true))
         },
     },
 ];
@@ -121,7 +121,7 @@ macro_rules! activation {
             fields: &[],
             make: |options, x, _| {
                 float(stringify!($name), options, x)?;
-                Ok(Module::function(|x| x.$name()))
+                Ok(Module::function(|x| x.$name()).by_step(true))
             },
         }
     };
@@ -135,7 +135,7 @@ macro_rules! activation {
             make: |options, x, _| {
                 float(stringify!($name), options, x)?;
                 let number = options.number($field);
-                Ok(Module::function(move |x| x.$name(number)))
+                Ok(Module::function(move |x| x.$name(number)).by_step(true))
             },
         }
     };
@@ -153,7 +153,7 @@ macro_rules! along {
             make: |options, x, _| {
                 float(stringify!($name), options, x)?;
                 let axis = axis(options, "axis", x)? as isize;
-                Ok(Module::function(move |x| x.$name(axis)))
+                Ok(Module::function(move |x| x.$name(axis)).by_step(axis > 1))
             },
         }
     };
@@ -191,7 +191,7 @@ pub(super) const ACTIVATIONS: &[Kind] = &[
                 let message = format!("`glu` halves axis {axis}, which has {}", x.shape[axis]);
                 return Err(Problem::new(&options.span, message).hint("the size must be even"));
             }
-            Ok(Module::function(move |x| x.glu(axis as isize)))
+            Ok(Module::function(move |x| x.glu(axis as isize)).by_step(axis > 1))
         },
     },
 ];
@@ -325,7 +325,7 @@ pub(super) const SHAPES: &[Kind] = &[
         make: |options, x, _| {
             float("scale", options, x)?;
             let factor = options.number("factor");
-            Ok(Module::function(move |x| x * factor))
+            Ok(Module::function(move |x| x * factor).by_step(true))
         },
     },
 ];

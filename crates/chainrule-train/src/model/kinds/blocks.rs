@@ -1,20 +1,16 @@
 //! Layers made of layers: sequences, blocks by name, residual and parallel branches; and weights that are shared.
 
-use chainrule::tensor::{Type, concat};
+use chainrule::tensor::{Tensor, Type, concat};
 
 use super::super::build::{Scope, shown};
 use super::super::fields::{Field, Form, Options};
-use super::super::module::{Module, Residual, Sequence};
+use super::super::module::{Module, Pass, Residual, Sequence};
 use super::super::source::{Item, Problem, Value};
 use super::super::start::zero_last;
-use super::{Kind, axis, float};
+use super::{Kind, axis, beside_time, float};
 
 fn layers(options: &Options, name: &str) -> Item {
     options.item(name).cloned().unwrap_or(Item { span: options.span.clone(), value: Value::List(Vec::new()) })
-}
-
-fn sequence(sequence: Sequence) -> Module {
-    Module::new(sequence, |sequence, x, pass| sequence.forward(x, pass))
 }
 
 fn block(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
@@ -38,7 +34,7 @@ fn block(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Probl
     scope.open.push(name);
     let (layers, _) = scope.sequence(None, &list.item, x)?;
     scope.open.pop();
-    Ok(sequence(layers))
+    Ok(layers.into())
 }
 
 fn residual(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
@@ -61,11 +57,13 @@ fn residual(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pr
         }));
     }
     let branch = if options.flag("zero_last") { zero_last(&branch) } else { branch };
-    Ok(Module::new(Residual { branch, shortcut }, |residual, x, pass| residual.forward(x, pass)))
+    let residual = Residual { branch, shortcut };
+    let by_step = residual.is_by_step();
+    Ok(Module::new(residual, |residual, x, pass| residual.forward(x, pass)).by_step(by_step))
 }
 
 fn branches(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
-    let Value::List(lists) = layers(options, "branches").value else { return Ok(sequence(Sequence::default())) };
+    let Value::List(lists) = layers(options, "branches").value else { return Ok(Sequence::default().into()) };
     let axis = axis(options, "axis", x)?;
     let mut built: Vec<(String, Module)> = Vec::new();
     let mut first: Option<Type> = None;
@@ -78,15 +76,18 @@ fn branches(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Pr
             let message = format!("this branch gives {} and the first one {}", shown(&y), shown(first));
             return Err(Problem::new(&list.span, message).hint(format!("they may differ in axis {axis} only")));
         }
-        built.push((number.to_string(), sequence(branch)));
+        built.push((number.to_string(), branch.into()));
     }
     if built.is_empty() {
         return Err(options.problem("branches", "`concat` needs at least one branch"));
     }
-    Ok(Module::new(Sequence(built), move |branches, x, pass| {
+    let built = Sequence(built);
+    let by_step = axis > 1 && built.is_by_step();
+    let together = move |branches: &mut Sequence, x: &Tensor, pass: &mut Pass| {
         let parts: Vec<_> = branches.0.iter_mut().map(|(_, branch)| branch.forward(x, pass)).collect();
         concat(&parts, axis as isize)
-    }))
+    };
+    Ok(Module::new(built, together).by_step(by_step))
 }
 
 fn keep(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Problem> {
@@ -120,10 +121,11 @@ fn tied(options: &Options, x: &Type, scope: &mut Scope) -> Result<Module, Proble
             return Err(problem.hint(format!("name the embedding: {{ embedding = {width}, name = \"{name}\" }}")));
         }
     }
-    Ok(Module::new((), move |(), x, pass| {
+    let head = move |(): &mut (), x: &Tensor, pass: &mut Pass| {
         let weight = pass.shared.iter().find(|(other, _)| *other == name).map(|(_, weight)| weight.t());
         x.matmul(&weight.expect("the layer came before"))
-    }))
+    };
+    Ok(Module::new((), head).by_step(beside_time(x)))
 }
 
 pub(super) const KINDS: &[Kind] = &[
@@ -133,7 +135,7 @@ pub(super) const KINDS: &[Kind] = &[
         shapes: "as its layers",
         owns: true,
         fields: &[Field { name: "layers", form: Form::Layers, default: "", help: "what is done" }],
-        make: |options, x, scope| Ok(sequence(scope.sequence(None, &layers(options, "layers"), x)?.0)),
+        make: |options, x, scope| Ok(scope.sequence(None, &layers(options, "layers"), x)?.0.into()),
     },
     Kind {
         name: "block",

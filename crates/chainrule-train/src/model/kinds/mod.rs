@@ -143,6 +143,11 @@ fn places_of(name: &'static str, places: usize, options: &Options, scope: &Scope
     }
 }
 
+/// Whether the last axis is another one than that of time, `[N, time, …, last]`.
+fn beside_time(x: &Type) -> bool {
+    x.shape.len() > 2
+}
+
 /// Refuses weights and values that no memory holds.
 fn holds(what: &str, options: &Options, sizes: &[usize]) -> Result<(), Problem> {
     let numel = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));

@@ -6,7 +6,7 @@ use chainrule_nn::layer::{Cell, Gru, Lstm, Recurrent, Rnn};
 
 use super::super::build::{Scope, shown};
 use super::super::fields::{Field, Form, Options};
-use super::super::module::Module;
+use super::super::module::{Module, Pass};
 use super::super::source::Problem;
 use super::{Kind, axes, float, holds};
 
@@ -121,7 +121,17 @@ where
         layer = layer.truncated(steps);
     }
     let whole = options.word("output") == "sequence";
-    Ok(Module::new(layer, move |layer, x, pass| {
+    // Backwards, to the end, and from or to places that the data say, a sequence cannot go step by step.
+    let by_step = whole && directions == 1 && start.is_empty() && lengths.is_none();
+    let forward = move |layer: &mut Recurrent<C>, x: &Tensor, pass: &mut Pass| {
+        let Pass { context, walk, .. } = pass;
+        if let Some(walk) = walk {
+            return walk.carry(layer.initial(x.size(0), x.dtype()), |state| {
+                let y;
+                (y, *state) = layer.forward(x, Some(state), None, context);
+                y
+            });
+        }
         let carried = |name: &String| {
             let value = pass.value(name).cast(x.dtype());
             value.reshape([x.size(0), states, hidden]).swap_axes(0, 1)
@@ -130,7 +140,8 @@ where
         let lengths = lengths.as_ref().map(|name| pass.value(name).clone());
         let (y, state) = layer.forward(x, start.as_ref(), lengths.as_ref(), pass.context);
         if whole { y } else { end(&tree::leaves(&state)[0], directions) }
-    }))
+    };
+    Ok(Module::new(layer, forward).by_step(by_step))
 }
 
 const RECTIFIER: Field = Field {

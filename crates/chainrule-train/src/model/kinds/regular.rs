@@ -44,7 +44,7 @@ macro_rules! dropout {
                 float($name, options, x)?;
                 axes($name, options, x, ($least, 7), "[channels, …]")?;
                 let layer = $layer::new(options.number("probability"));
-                Ok(Module::new(layer, |layer, x, pass| layer.forward(x, pass.context)))
+                Ok(Module::new(layer, |layer, x, pass| layer.forward(x, pass.context)).by_step(true))
             },
         }
     };
@@ -90,7 +90,7 @@ pub(super) const KINDS: &[Kind] = &[
             let layer = LayerNorm::new(last("layer_norm", options, x)?).epsilon(options.number("epsilon"));
             let layer = if options.flag("bias") { layer } else { layer.without_bias() };
             let layer = if options.flag("affine") { layer } else { layer.without_affine() };
-            Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
+            Ok(Module::new(layer, |layer, x, _| layer.forward(x)).by_step(options.count("axes") + 2 <= x.shape.len()))
         },
     },
     Kind {
@@ -110,7 +110,7 @@ pub(super) const KINDS: &[Kind] = &[
                 None => layer,
             };
             let layer = if options.flag("affine") { layer } else { layer.without_affine() };
-            Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
+            Ok(Module::new(layer, |layer, x, _| layer.forward(x)).by_step(options.count("axes") + 2 <= x.shape.len()))
         },
     },
     Kind {
