@@ -129,6 +129,11 @@ impl Tape {
         self.steps.len()
     }
 
+    /// Whether it joins or spreads rows.
+    pub fn is_by_rows(&self) -> bool {
+        self.by_rows
+    }
+
     /// Number of physical registers: the most values alive at once.
     pub fn registers(&self) -> usize {
         self.registers.len()

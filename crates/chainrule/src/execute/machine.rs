@@ -224,7 +224,7 @@ fn kernel(
         let scratch = &mut inner.expect("a branch keeps memory").bodies[which];
         return run(pool, plan, &inputs[1..], &mut outputs, scratch).map_err(Failure::Inside);
     }
-    if let Kernel::Tape { tape, in_place } = &step.kernel {
+    if let Kernel::Tape { tape, space, in_place } = &step.kernel {
         let sources: SmallVec<[Source<'_>; 8]> = (0..inputs.len())
             .map(|i| match in_place.get(i).copied().flatten() {
                 Some(output) => Source::InPlace(output),
@@ -233,7 +233,7 @@ fn kernel(
             .collect();
         let mut targets: SmallVec<[ViewMut<'_>; 4]> =
             outputs.into_iter().zip(&step.outputs).map(|(data, output)| ViewMut::new(data, output.ty.dtype)).collect();
-        tape.run(pool, &step.outputs[0].ty.shape, &sources, &mut targets);
+        tape.run(pool, space, &sources, &mut targets);
         return Ok(());
     }
     let mut outs = outputs.into_iter().zip(&step.outputs).map(|(data, output)| ViewMut::new(data, output.ty.dtype));

@@ -1,17 +1,22 @@
-//! Fusing elementwise operations over one shape into one pass over memory.
+//! Fusing elementwise operations over one shape into one pass over memory, with what joins and spreads its rows.
 //!
 //! Walking down the program, an operation joins the groups that its operands belong to, as long as nothing outside
 //! has read those groups: then the whole group can run where its last member stands. Numbers go into every group
-//! that uses them.
+//! that uses them. A reduction along the last axis is a member too, and so is what is done with its results and their
+//! broadcast back over the rows (`program/rows.rs` has the rule): softmax and the norms are one pass each.
 
 use super::inside;
-use crate::program::{Instruction, Kind, Program, Value};
+use crate::program::{Instruction, Kind, Program, Value, is_member, is_row};
 use crate::tensor::{Op, Shape, Type};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// More members than this make a group of many elements spill out of the first-level cache.
 const MEMBERS: usize = 256;
+/// Elements of the rows that are worth joining in a group: longer ones leave the cache, and short ones are better joined
+/// many at a time, unless there are few in all.
+const ROW: std::ops::RangeInclusive<usize> = 16..=2048;
+const FEW: usize = 4096;
 
 pub(super) fn fuse(mut program: Program) -> Program {
     inside(&mut program, fuse);
@@ -24,6 +29,8 @@ struct Groups {
     /// For each instruction, the group it was put into, to be followed to its root.
     of: Vec<Option<usize>>,
     parent: Vec<usize>,
+    /// What each group works over.
+    space: Vec<Shape>,
     /// Whether something outside has read the group.
     sealed: Vec<bool>,
     members: Vec<usize>,
@@ -32,31 +39,39 @@ struct Groups {
 impl Groups {
     fn of(program: &Program) -> Groups {
         let mut maker: Vec<Option<usize>> = vec![None; program.types.len()];
-        let mut groups =
-            Groups { of: vec![None; program.instructions.len()], parent: vec![], sealed: vec![], members: vec![] };
+        let mut groups = Groups {
+            of: vec![None; program.instructions.len()],
+            parent: vec![],
+            space: vec![],
+            sealed: vec![],
+            members: vec![],
+        };
         for (position, instruction) in program.instructions.iter().enumerate() {
-            let number = matches!(instruction.kind, Kind::Op(Op::Constant(..)));
-            let elementwise = matches!(&instruction.kind, Kind::Op(op) if op.is_elementwise()) && !number;
             let mut joined: SmallVec<[usize; 3]> = SmallVec::new();
             for &value in &instruction.inputs {
                 let Some(group) = maker[value as usize].and_then(|from| groups.of[from]).map(|g| groups.root(g)) else {
                     continue;
                 };
-                let shape = |value: Value| &program.ty(value).shape;
-                let fits = elementwise
-                    && !groups.sealed[group]
-                    && shape(value) == shape(instruction.outputs[0])
-                    && (groups.members[group] < MEMBERS || program.ty(value).numel() <= 16);
-                if fits {
+                let room = groups.members[group] < MEMBERS || program.ty(value).numel() <= 16;
+                if room && !groups.sealed[group] && joins(program, instruction, &groups.space[group]) {
                     joined.push(group);
                 } else {
                     groups.sealed[group] = true;
                 }
             }
+            // All over one space: a group over rows alone is an outside operand of the one that has the rows.
+            if let Some(&widest) = joined.iter().max_by_key(|&&group| groups.space[group].len()) {
+                let space = groups.space[widest].clone();
+                joined.iter().for_each(|&group| groups.sealed[group] |= groups.space[group] != space);
+            }
             // Sealing one operand's group may seal another that had been joined: then it is an outside operand.
             joined.retain(|group| !groups.sealed[*group]);
-            if elementwise {
-                let group = groups.join(&joined);
+            let space = match joined.first() {
+                Some(&group) => Some(groups.space[group].clone()),
+                None => starts(program, instruction),
+            };
+            if let Some(space) = space {
+                let group = groups.join(&joined, space);
                 groups.of[position] = Some(group);
                 groups.members[group] += 1;
             }
@@ -73,9 +88,10 @@ impl Groups {
         group
     }
 
-    fn join(&mut self, groups: &[usize]) -> usize {
+    fn join(&mut self, groups: &[usize], space: Shape) -> usize {
         let Some(&first) = groups.first() else {
             self.parent.push(self.parent.len());
+            self.space.push(space);
             self.sealed.push(false);
             self.members.push(0);
             return self.parent.len() - 1;
@@ -92,6 +108,38 @@ impl Groups {
     }
 }
 
+/// Whether an instruction may be a member of a group over this space.
+fn joins(program: &Program, instruction: &Instruction, space: &Shape) -> bool {
+    let Kind::Op(op) = &instruction.kind else { return false };
+    let inputs: SmallVec<[&Type; 3]> = instruction.inputs.iter().map(|&value| program.ty(value)).collect();
+    let output = program.ty(instruction.outputs[0]);
+    let by_rows = !(op.is_elementwise() && output.shape == *space);
+    let reducible = !matches!(op, Op::Reduce(..)) || inputs[0].dtype.is_float();
+    is_member(op, &inputs, output, space) && (!by_rows || has_rows(space)) && reducible
+}
+
+/// Whether the rows of a space are worth a pass of their own.
+fn has_rows(space: &Shape) -> bool {
+    let row = space.last().copied().unwrap_or(0);
+    row > 1 && (ROW.contains(&row) || space.iter().product::<usize>() <= FEW)
+}
+
+/// The space of the group that an instruction founds, if it can.
+fn starts(program: &Program, instruction: &Instruction) -> Option<Shape> {
+    let space = match &instruction.kind {
+        Kind::Op(Op::Constant(..)) => return None,
+        Kind::Op(Op::Reduce(..)) => &program.ty(instruction.inputs[0]).shape,
+        Kind::Op(op) if op.is_elementwise() => &program.ty(instruction.outputs[0]).shape,
+        _ => return None,
+    };
+    joins(program, instruction, space).then(|| space.clone())
+}
+
+/// Moves of rows cost nothing outside a group.
+fn is_move(instruction: &Instruction) -> bool {
+    matches!(instruction.kind, Kind::Op(Op::Reshape(_) | Op::Broadcast(..)))
+}
+
 fn rebuild(program: Program, mut groups: Groups) -> Program {
     let Program { name, inputs, instructions, outputs, types } = program;
     let roots: Vec<Option<usize>> = (0..instructions.len()).map(|i| groups.of[i].map(|g| groups.root(g))).collect();
@@ -105,13 +153,14 @@ fn rebuild(program: Program, mut groups: Groups) -> Program {
     for (position, instruction) in instructions.iter().enumerate() {
         instruction.outputs.iter().for_each(|&value| maker[value as usize] = Some(position));
     }
-    // A member's value leaves its group if anything outside reads it.
+    // A member's value leaves its group if anything outside reads it, a move that is repeated outside included.
     let mut leaves = vec![false; types.len()];
     outputs.iter().for_each(|&value| leaves[value as usize] = true);
-    for (position, instruction) in instructions.iter().enumerate() {
+    for (position, instruction) in instructions.iter().enumerate().rev() {
+        let repeated = roots[position].is_some() && is_move(instruction) && leaves[instruction.outputs[0] as usize];
         for &value in &instruction.inputs {
             let from = maker[value as usize].and_then(|from| roots[from]);
-            if from != roots[position] {
+            if from != roots[position] || repeated {
                 leaves[value as usize] = true;
             }
         }
@@ -123,11 +172,15 @@ fn rebuild(program: Program, mut groups: Groups) -> Program {
             None => fused.push(instruction.clone()),
             Some(root) if members[&root].last() == Some(&position) => {
                 let group = &members[&root];
-                fused.push(if group.len() == 1 && !context.takes_numbers(instruction) {
-                    instruction.clone()
+                let moves = group.iter().filter(|&&member| is_move(&instructions[member]));
+                let alone = group.len() - moves.clone().count() == 1 && !context.takes_numbers(&instructions[group[0]]);
+                if alone {
+                    fused.push(instructions[group[0]].clone());
                 } else {
-                    context.fused(group)
-                });
+                    fused.push(context.fused(group, &groups.space[root]));
+                }
+                let outside = |member: &&usize| alone || leaves[instructions[**member].outputs[0] as usize];
+                fused.extend(moves.filter(outside).map(|&member| instructions[member].clone()));
             }
             Some(_) => {}
         }
@@ -156,13 +209,12 @@ impl Context<'_> {
     }
 
     /// One instruction for a group of members.
-    fn fused(&self, group: &[usize]) -> Instruction {
+    fn fused(&self, group: &[usize], space: &Shape) -> Instruction {
         let mut body = Program { name: "fused".into(), ..Default::default() };
         let mut inner: FxHashMap<Value, Value> = FxHashMap::default();
         let mut inputs: SmallVec<[Value; 3]> = SmallVec::new();
         let mut outputs: SmallVec<[Value; 1]> = SmallVec::new();
         let last = &self.instructions[group[group.len() - 1]];
-        let shape: &Shape = &self.types[last.outputs[0] as usize].shape;
         for &member in group {
             let instruction = &self.instructions[member];
             for &value in &instruction.inputs {
@@ -170,7 +222,7 @@ impl Context<'_> {
                     continue;
                 }
                 let ty = self.types[value as usize].clone();
-                debug_assert_eq!(ty.shape, *shape, "members work over one shape");
+                debug_assert!(ty.shape == *space || is_row(&ty.shape, space), "members work over one space");
                 let local = body.add_value(ty);
                 inner.insert(value, local);
                 match self.number(value) {
@@ -197,11 +249,12 @@ impl Context<'_> {
                 origin: instruction.origin,
                 region: 0,
             });
-            if self.leaves[value as usize] {
+            if self.leaves[value as usize] && !is_move(instruction) {
                 body.outputs.push(local);
                 outputs.push(value);
             }
         }
+        let body = super::clean::remove_unused(body);
         Instruction { kind: Kind::Fused(Box::new(body)), inputs, outputs, origin: last.origin, region: last.region }
     }
 }

@@ -5,7 +5,7 @@
 //! forward pass writes its result and nothing else.
 
 use super::{clean, inside};
-use crate::program::{Instruction, Kind, Program, Value};
+use crate::program::{Instruction, Kind, Program, Value, space};
 use crate::tensor::{Binary, Op, Shape, Unary};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -32,10 +32,10 @@ pub(super) fn recompute(mut program: Program) -> Program {
     let mut values = Values::of(&program);
     for position in 0..program.instructions.len() {
         let Kind::Fused(body) = &program.instructions[position].kind else { continue };
-        if program.ty(program.instructions[position].outputs[0]).numel() < LEAST {
+        let space = space(body);
+        if space.iter().product::<usize>() < LEAST {
             continue;
         }
-        let space = body.ty(body.outputs[0]).shape.clone();
         let mut producers: SmallVec<[usize; 4]> =
             program.instructions[position].inputs.iter().filter_map(|&value| values.maker[value as usize]).collect();
         producers.sort_unstable();

@@ -4,7 +4,7 @@
 
 use super::tape;
 use super::{Kernel, Plan, PlanOptions, layout};
-use crate::program::{Instruction, Kind, Known, Program, Value};
+use crate::program::{Instruction, Kind, Known, Program, Value, space};
 use crate::tensor::{DType, DotDims, Op, Origin, Storage, Type};
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::tape::{Instruction as TapeInstruction, Tape};
@@ -170,7 +170,8 @@ impl Lowering<'_> {
         let outputs = match &instruction.kind {
             Kind::Op(op) => self.op(op, inputs, &types, origin),
             Kind::Fused(body) => {
-                let kernel = Kernel::Tape { tape: tape::compile(body), in_place: SmallVec::new() };
+                let kernel =
+                    Kernel::Tape { tape: Box::new(tape::compile(body)), space: space(body), in_place: SmallVec::new() };
                 self.draft(kernel, inputs, &types, origin)
             }
             Kind::Known(Known::MaxPoolGradient(windows), _) => {
@@ -221,7 +222,11 @@ impl Lowering<'_> {
                 };
                 return vec![moved];
             }
-            _ if op.is_elementwise() => Kernel::Tape { tape: single(op, &x), in_place: SmallVec::new() },
+            _ if op.is_elementwise() => Kernel::Tape {
+                tape: Box::new(single(op, &x)),
+                space: types[0].shape.clone(),
+                in_place: SmallVec::new(),
+            },
             Op::Dot(dims) => return self.dot(dims, x, types, origin),
             Op::Random(distribution, sample) => {
                 x = x.into_iter().map(|key| self.compact(key, origin)).collect();

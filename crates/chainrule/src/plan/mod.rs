@@ -11,7 +11,7 @@ mod memory;
 mod tape;
 
 use crate::program::Program;
-use crate::tensor::{ConvDims, Distribution, Origin, Reduction, ScanDims, Storage, Type, Windows};
+use crate::tensor::{ConvDims, Distribution, Origin, Reduction, ScanDims, Shape, Storage, Type, Windows};
 use chainrule_kernels::element::Scalar;
 use chainrule_kernels::tape::Tape;
 use chainrule_kernels::view::Layout;
@@ -74,9 +74,10 @@ pub(crate) struct Target {
 /// What a step does. Dimensions are those of the operands' layouts.
 #[derive(Debug)]
 pub(crate) enum Kernel {
-    /// Fused elementwise operations over a shape; a source in place reads an output's old contents.
+    /// Fused operations over a shape and its rows; a source in place reads an output's old contents.
     Tape {
-        tape: Tape,
+        tape: Box<Tape>,
+        space: Shape,
         in_place: SmallVec<[Option<usize>; 4]>,
     },
     Copy,
@@ -129,6 +130,7 @@ impl Kernel {
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Kernel::Tape { tape, .. } if tape.is_by_rows() => "rows",
             Kernel::Tape { .. } => "elementwise",
             Kernel::Copy => "copy",
             Kernel::Reduce(..) => "reduce",

@@ -1,6 +1,6 @@
-//! From an elementwise program to a tape of the vector machine.
+//! From a fused body to a tape of the vector machine.
 
-use crate::program::{Kind, Program, Value};
+use crate::program::{Kind, Program, Value, space};
 use crate::tensor::{DType, Op, Scalar as Number};
 use chainrule_kernels::element::Scalar;
 use chainrule_kernels::tape::{Instruction, Tape};
@@ -31,15 +31,28 @@ pub(super) fn instruction(op: &Op, registers: &[usize]) -> Instruction {
 pub(super) fn compile(body: &Program) -> Tape {
     let mut registers: FxHashMap<Value, usize> = FxHashMap::default();
     let mut instructions = Vec::with_capacity(body.inputs.len() + body.instructions.len());
+    let space = space(body);
     for (input, (_, value)) in body.inputs.iter().enumerate() {
         registers.insert(*value, instructions.len());
-        instructions.push(Instruction::Load { input });
+        instructions.push(match body.ty(*value).shape == space {
+            true => Instruction::Load { input },
+            false => Instruction::LoadRow { input },
+        });
     }
     for step in &body.instructions {
         let Kind::Op(op) = &step.kind else { unreachable!("a fused body is flat") };
         let operands: smallvec::SmallVec<[usize; 3]> = step.inputs.iter().map(|value| registers[value]).collect();
+        if let Op::Reshape(_) = op {
+            // With or without the axis of one element, a row's value is the same register.
+            registers.insert(step.outputs[0], operands[0]);
+            continue;
+        }
         registers.insert(step.outputs[0], instructions.len());
-        instructions.push(instruction(op, &operands));
+        instructions.push(match op {
+            Op::Reduce(reduction, _) => Instruction::Reduce(*reduction, operands[0]),
+            Op::Broadcast(..) => Instruction::Spread(operands[0]),
+            _ => instruction(op, &operands),
+        });
     }
     let dtypes: Vec<DType> = body.inputs.iter().map(|(_, value)| body.ty(*value).dtype).collect();
     let outputs: Vec<usize> = body.outputs.iter().map(|value| registers[value]).collect();

@@ -7,11 +7,13 @@
 mod capture;
 mod flops;
 mod reference;
+mod rows;
 mod text;
 mod verify;
 
 pub use capture::{CaptureError, capture};
 pub use reference::{Interpreted, Numbers, interpret};
+pub(crate) use rows::{is_member, is_row, space};
 
 use crate::tensor::{Op, Origin, ScanDims, Type, Windows};
 use smallvec::SmallVec;
@@ -59,7 +61,7 @@ pub enum Kind {
     Scan(ScanDims, Box<Program>),
     /// One of two programs of the inputs after the condition.
     Cond(Box<Program>, Box<Program>),
-    /// Elementwise operations over one shape, done in one pass over memory.
+    /// Elementwise operations over one shape, and what joins and spreads its rows, done in one pass over memory.
     Fused(Box<Program>),
     /// A few operations that one kernel does; the body says what they mean.
     Known(Known, Box<Program>),

@@ -1,6 +1,6 @@
 //! What every program must satisfy; debug builds check it after every pass.
 
-use super::{Kind, Program};
+use super::{Instruction, Kind, Program};
 use crate::tensor::{Op, Type, infer};
 
 impl Program {
@@ -96,12 +96,18 @@ impl Kind {
             Kind::Known(_, body) => body_takes(body, &owned(inputs)).map(|()| gives(body)),
             Kind::Fused(body) => {
                 body_takes(body, &owned(inputs))?;
-                let shape = &body.ty(body.outputs[0]).shape;
-                let elementwise = body.instructions.iter().all(|instruction| match &instruction.kind {
-                    Kind::Op(op) => op.is_elementwise() && body.ty(instruction.outputs[0]).shape == *shape,
+                let space = super::space(body);
+                let member = |instruction: &Instruction| match &instruction.kind {
+                    Kind::Op(op) => {
+                        let inputs: Vec<&Type> = instruction.inputs.iter().map(|&value| body.ty(value)).collect();
+                        super::is_member(op, &inputs, body.ty(instruction.outputs[0]), &space)
+                    }
                     _ => false,
-                });
-                if elementwise { Ok(gives(body)) } else { Err("holds what is not elementwise over one shape".into()) }
+                };
+                match body.instructions.iter().all(member) {
+                    true => Ok(gives(body)),
+                    false => Err("holds what is not elementwise over one shape or its rows".into()),
+                }
             }
         }
     }

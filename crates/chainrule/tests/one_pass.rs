@@ -78,3 +78,70 @@ fn small_values_are_kept() {
     let (on, off) = (optimize_without(whole.clone(), &[]), optimize_without(whole, &["recompute"]));
     assert_eq!(kinds(&on), kinds(&off));
 }
+
+#[test]
+fn rows_are_joined_and_spread_in_one_pass() {
+    type Case = (&'static str, fn(&Tensor) -> Vec<Tensor>, &'static [(&'static str, usize)]);
+    let cases: [Case; 8] = [
+        ("softmax", |x| vec![x.softmax(-1)], &[("fused", 1)]),
+        ("log_softmax", |x| vec![(x * 2.0).log_softmax(-1)], &[("fused", 1)]),
+        ("normalize, then a product", |x| vec![x.normalize([-1], 1e-5) * x], &[("fused", 1)]),
+        ("root mean square norm", |x| vec![x / (x.square().mean_keepdims(-1) + 1e-5).sqrt()], &[("fused", 1)]),
+        // The mean goes out as one number a row; its broadcast is a move outside.
+        (
+            "a mean that others read",
+            |x| vec![x.mean_keepdims(-1), x - x.mean_keepdims(-1)],
+            &[("fused", 2), ("reshape", 1)],
+        ),
+        ("a sum alone stays one", |x| vec![x.sum(-1)], &[("sum", 1)]),
+        ("rows of one number of each row", |x| vec![x * x.sum_keepdims(-1).exp().tanh()], &[("fused", 1)]),
+        ("the largest of the rows, shared", |x| vec![x.equal(x.max_keepdims(-1)).select(x, 0.0)], &[("fused", 1)]),
+    ];
+    let mut wrong = Vec::new();
+    for (name, f, want) in cases {
+        for shape in [&[3, 5, 64][..], &[40, 130], &[1, 17], &[2, 3]] {
+            let x = [(Key::new(7).normal(shape, DType::F32)).eval()];
+            let f = |x: &[Tensor]| f(&x[0]);
+            let got = kinds(&optimize_without(program(&f, &x), &[]));
+            if shape.len() == 3 && got != want {
+                wrong.push(format!("{name}: {got:?}"));
+            }
+            let error = error(&f, &x);
+            if error > 1e-5 {
+                wrong.push(format!("{name} of {shape:?}: off by {error}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn gradients_of_rows_equal_the_reference() {
+    type Case = (&'static str, fn(&Tensor, &Tensor) -> Tensor);
+    let cases: [Case; 5] = [
+        ("softmax", |x, w| (x.matmul(w).softmax(-1) * x.matmul(w)).square().sum(..)),
+        ("cross-entropy", |x, w| x.matmul(w).cross_entropy(&Tensor::full([x.shape()[0]], 1.0, DType::I64))),
+        ("norm", |x, w| (x.matmul(w).normalize([-1], 1e-5) * x.matmul(w).sin()).sum(..)),
+        ("logsumexp", |x, w| x.matmul(w).logsumexp_keepdims(-1).square().mean(..)),
+        ("attention", |x, w| x.matmul(w).matmul(&x.t()).softmax(-1).matmul(x).tanh().sum(..)),
+    ];
+    let mut wrong = Vec::new();
+    for dtype in [DType::F32, DType::F64] {
+        for (rows, n) in [(5, 3), (40, 70), (24, 24)] {
+            for (name, f) in cases {
+                let draw = |seed: u64, shape: &[usize]| (Key::new(seed).normal(shape, dtype) * 0.3).eval();
+                let x = [draw(1, &[rows, n]), draw(2, &[n, n])];
+                let step = |x: &[Tensor]| {
+                    let (value, (a, b)) =
+                        value_and_grad(|(x, w): &(Tensor, Tensor)| f(x, w), &(x[0].clone(), x[1].clone()));
+                    vec![value, a, b]
+                };
+                let (error, most) = (error(&step, &x), if dtype == DType::F64 { 1e-10 } else { 2e-4 });
+                if error > most {
+                    wrong.push(format!("{name} {dtype} {rows}×{n}: off by {error}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
