@@ -3,7 +3,7 @@
 use super::machine::{self, ExecuteError, Scratch};
 use super::profile::Profile;
 use crate::optimize;
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Budgeted, Plan, PlanOptions, Timeline, within_budget};
 use crate::program::{Program, capture};
 use crate::tensor::{Storage, Tensor, Type, placeholders};
 use crate::tree::{self, Tree};
@@ -17,6 +17,7 @@ pub struct Compiled<A, B, F> {
     function: F,
     pool: Arc<Pool>,
     versions: Vec<Version<B>>,
+    budget: Option<usize>,
     marker: std::marker::PhantomData<fn(A) -> B>,
 }
 
@@ -49,7 +50,7 @@ struct Version<B> {
 /// assert!(loss.item::<f32>() < 1e-5);
 /// ```
 pub fn compile<A: Tree, B: Tree, F: Fn(&A) -> B>(function: F) -> Compiled<A, B, F> {
-    Compiled { function, pool: super::pool(None), versions: Vec::new(), marker: std::marker::PhantomData }
+    Compiled { function, pool: super::pool(None), versions: Vec::new(), budget: None, marker: std::marker::PhantomData }
 }
 
 impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
@@ -59,16 +60,39 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
         self
     }
 
+    /// Keeps [`Plan::peak_bytes`], which is arguments, results and the arena together, within so many bytes, for all forms
+    /// of arguments from here on: what would exceed it is not saved for the backward pass but computed again there, what is
+    /// cheapest first. Results stay the same, bit for bit. A budget that cannot be met is an error of the first run, which
+    /// names the least that can.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// let f = |x: &Tensor| (0..30).fold(x.clone(), |x, _| (x.matmul(&x) * 0.01).tanh()).sum(..);
+    /// let x = Tensor::ones([64, 64], DType::F32);
+    /// let mut all = compile(|x: &Tensor| grad(f, x));
+    /// let whole = all.plan(&x).peak_bytes();
+    /// let mut less = compile(|x: &Tensor| grad(f, x)).memory_budget(whole / 3);
+    /// assert!(less.plan(&x).peak_bytes() <= whole / 3);
+    /// assert_eq!(less.run(x.clone()).unwrap().to_vec::<f32>(), all.run(x.clone()).unwrap().to_vec::<f32>());
+    /// let refused = compile(|x: &Tensor| grad(f, x)).memory_budget(1 << 10).run(x).unwrap_err();
+    /// assert!(refused.to_string().contains("cannot be met"));
+    /// ```
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.budget = Some(bytes);
+        self.versions.clear();
+        self
+    }
+
     /// Runs the program on arguments.
     ///
     /// # Errors
-    /// If a value does not fit: an index outside its axis.
+    /// If a value does not fit: an index outside its axis; or the memory budget cannot be met.
     ///
     /// # Panics
     /// At the first call for a form of arguments, wherever the function itself panics while it is traced.
     #[track_caller]
     pub fn run(&mut self, arguments: A) -> Result<B, ExecuteError> {
-        let version = self.version(&arguments);
+        let version = self.version(&arguments)?;
         let version = &mut self.versions[version];
         let leaves = tree::leaves(&arguments);
         drop(arguments);
@@ -82,7 +106,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     /// As [`Compiled::run`].
     #[track_caller]
     pub fn run_profiled(&mut self, arguments: A, profile: &mut Profile) -> Result<B, ExecuteError> {
-        let version = self.version(&arguments);
+        let version = self.version(&arguments)?;
         let Version { plan, scratch, .. } = &mut self.versions[version];
         scratch.measure(plan, true);
         let start = Instant::now();
@@ -95,21 +119,67 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     }
 
     /// The program for arguments of this form, as it was optimised.
+    ///
+    /// # Panics
+    /// If the memory budget cannot be met.
     #[track_caller]
     pub fn program(&mut self, arguments: &A) -> &Program {
-        let version = self.version(arguments);
-        &self.versions[version].program
+        &self.known(arguments).program
     }
 
     /// The plan for arguments of this form.
+    ///
+    /// # Panics
+    /// If the memory budget cannot be met.
     #[track_caller]
     pub fn plan(&mut self, arguments: &A) -> &Plan {
-        let version = self.version(arguments);
-        &self.versions[version].plan
+        &self.known(arguments).plan
+    }
+
+    /// What memory holds along the steps for arguments of this form, before anything runs. `layer_of` says of an
+    /// argument's path which layer it is a parameter of.
+    ///
+    /// # Errors
+    /// If the memory budget cannot be met.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// let x = Tensor::ones([100], DType::F32);
+    /// let memory = compile(|x: &Tensor| grad(|x: &Tensor| x.exp().sin().sum(..), x)).memory(&x, &|_| None).unwrap();
+    /// assert_eq!(memory.arguments[0].1, 400);
+    /// assert!(memory.peak >= memory.arena + 800);
+    /// ```
+    #[track_caller]
+    pub fn memory(
+        &mut self,
+        arguments: &A,
+        layer_of: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Timeline, ExecuteError> {
+        let version = self.version(arguments)?;
+        let Version { program, plan, .. } = &self.versions[version];
+        Ok(Timeline::of(program, plan, layer_of))
+    }
+
+    /// Bytes that the arena for arguments of this form really has, loops included: those of [`Plan::arena_bytes`], not
+    /// stated but counted.
+    ///
+    /// # Panics
+    /// If the memory budget cannot be met.
+    #[track_caller]
+    pub fn held_bytes(&mut self, arguments: &A) -> usize {
+        self.known(arguments).scratch.bytes()
     }
 
     #[track_caller]
-    fn version(&mut self, arguments: &A) -> usize {
+    fn known(&mut self, arguments: &A) -> &Version<B> {
+        match self.version(arguments) {
+            Ok(version) => &self.versions[version],
+            Err(error) => panic!("compile: {error}"),
+        }
+    }
+
+    #[track_caller]
+    fn version(&mut self, arguments: &A) -> Result<usize, ExecuteError> {
         let named = tree::named_leaves(arguments);
         let same = |version: &Version<B>| {
             version.types.len() == named.len()
@@ -117,7 +187,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
                 && version.paths.iter().zip(&named).all(|(path, leaf)| *path == leaf.0)
         };
         if let Some(found) = self.versions.iter().position(same) {
-            return found;
+            return Ok(found);
         }
         let placeholders = placeholders(named.iter().map(|leaf| leaf.2.ty()));
         let result = (self.function)(&tree::rebuild(arguments, &placeholders));
@@ -126,7 +196,11 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
             Ok(program) => optimize::optimize(program),
             Err(error) => panic!("compile: {error}"),
         };
-        let plan = Plan::new(&program, PlanOptions::with_state());
+        let options = PlanOptions::with_state();
+        let Budgeted { program, plan } = match self.budget {
+            Some(budget) => within_budget(program, options, budget).map_err(ExecuteError::MemoryBudget)?,
+            None => Budgeted { plan: Plan::new(&program, options), program },
+        };
         // The template keeps the form of the result, not the expression behind it.
         let template = tree::map(&result, |leaf| Tensor::zeros(leaf.shape(), leaf.dtype()));
         self.versions.push(Version {
@@ -137,7 +211,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
             program,
             plan,
         });
-        self.versions.len() - 1
+        Ok(self.versions.len() - 1)
     }
 }
 

@@ -4,7 +4,7 @@
 //! arena checks that ranges are disjoint. What a loop or branch needs to run its body is kept from run to run.
 
 use super::profile::Timer;
-use crate::plan::{Kernel, Operand, Place, Plan, Step};
+use crate::plan::{Kernel, MemoryBudgetError, Operand, Place, Plan, Step};
 use crate::tensor::{Origin, ScanDims};
 use chainrule_kernels as kernels;
 use chainrule_kernels::buffer::{Arena, Buffer};
@@ -27,6 +27,8 @@ pub enum ExecuteError {
     },
     /// The arguments are not those the program was made for.
     Arguments(String),
+    /// The memory budget cannot be met.
+    MemoryBudget(MemoryBudgetError),
 }
 
 impl ExecuteError {
@@ -40,6 +42,7 @@ impl std::fmt::Display for ExecuteError {
         match self {
             ExecuteError::Value { message, origin } => write!(f, "{message} ({origin})"),
             ExecuteError::Arguments(message) => f.write_str(message),
+            ExecuteError::MemoryBudget(error) => error.fmt(f),
         }
     }
 }
@@ -80,6 +83,13 @@ impl Scratch {
             _ => None,
         });
         Scratch { arena: Arena::new(plan.arena), inner: inner.collect(), timer: None }
+    }
+
+    /// Bytes that are held, those of bodies too.
+    pub(super) fn bytes(&self) -> usize {
+        let carried = |inner: &Inner| inner.carries.iter().flatten().map(|carry| carry.bytes().len()).sum::<usize>();
+        let bodies = |inner: &Inner| inner.bodies.iter().map(|body| body.bytes()).sum::<usize>();
+        self.arena.len() + self.inner.iter().map(|inner| carried(inner) + bodies(inner)).sum::<usize>()
     }
 
     /// Measures the steps of the runs to come, those of bodies too; or stops to.

@@ -20,8 +20,56 @@ const FEW: usize = 4096;
 
 pub(super) fn fuse(mut program: Program) -> Program {
     inside(&mut program, fuse);
-    let groups = Groups::of(&program);
+    let groups = Groups::of(&program, |_, _| false);
     rebuild(program, groups)
+}
+
+/// Fuses a fused program whose instructions have changed; bodies are as they were. Groups with 16-bit floats or with rows
+/// that are joined stay as they are: what is rounded and in which order is added depends on where a group ends.
+pub(super) fn fuse_again(program: Program) -> Program {
+    let program = dissolve(program);
+    let groups = Groups::of(&program, |program, instruction| !is_free(program, instruction));
+    rebuild(program, groups)
+}
+
+/// Whether an instruction gives the same bits in any group.
+fn is_free(program: &Program, instruction: &Instruction) -> bool {
+    let elementwise = matches!(&instruction.kind, Kind::Op(op) if op.is_elementwise());
+    elementwise && !instruction.inputs.iter().chain(&instruction.outputs).any(|&value| half(program.ty(value)))
+}
+
+fn half(ty: &Type) -> bool {
+    ty.dtype.is_float() && ty.dtype.size() == 2
+}
+
+/// The operations of a fused program, one by one again, where their groups stood.
+fn dissolve(program: Program) -> Program {
+    let Program { name, inputs, instructions, outputs, mut types } = program;
+    let mut single = Vec::with_capacity(instructions.len());
+    for instruction in instructions {
+        let body = match &instruction.kind {
+            Kind::Fused(body) if body.instructions.iter().all(|member| is_free(body, member)) => body,
+            _ => {
+                single.push(instruction);
+                continue;
+            }
+        };
+        let mut outer: FxHashMap<Value, Value> =
+            body.inputs.iter().map(|(_, value)| *value).zip(instruction.inputs.iter().copied()).collect();
+        outer.extend(body.outputs.iter().copied().zip(instruction.outputs.iter().copied()));
+        for member in &body.instructions {
+            let mut name = |value: &Value| {
+                *outer.entry(*value).or_insert_with(|| {
+                    types.push(body.ty(*value).clone());
+                    (types.len() - 1) as Value
+                })
+            };
+            let (inputs, outputs) =
+                (member.inputs.iter().map(&mut name).collect(), member.outputs.iter().map(&mut name).collect());
+            single.push(Instruction { inputs, outputs, region: instruction.region, ..member.clone() });
+        }
+    }
+    Program { name, inputs, instructions: single, outputs, types }
 }
 
 /// Which group each instruction is in.
@@ -37,7 +85,8 @@ struct Groups {
 }
 
 impl Groups {
-    fn of(program: &Program) -> Groups {
+    /// The groups of a program, of instructions that are not to be left alone.
+    fn of(program: &Program, left: fn(&Program, &Instruction) -> bool) -> Groups {
         let mut maker: Vec<Option<usize>> = vec![None; program.types.len()];
         let mut groups = Groups {
             of: vec![None; program.instructions.len()],
@@ -47,13 +96,14 @@ impl Groups {
             members: vec![],
         };
         for (position, instruction) in program.instructions.iter().enumerate() {
+            let free = !left(program, instruction);
             let mut joined: SmallVec<[usize; 3]> = SmallVec::new();
             for &value in &instruction.inputs {
                 let Some(group) = maker[value as usize].and_then(|from| groups.of[from]).map(|g| groups.root(g)) else {
                     continue;
                 };
                 let room = groups.members[group] < MEMBERS || program.ty(value).numel() <= 16;
-                if room && !groups.sealed[group] && joins(program, instruction, &groups.space[group]) {
+                if free && room && !groups.sealed[group] && joins(program, instruction, &groups.space[group]) {
                     joined.push(group);
                 } else {
                     groups.sealed[group] = true;
@@ -68,7 +118,7 @@ impl Groups {
             joined.retain(|group| !groups.sealed[*group]);
             let space = match joined.first() {
                 Some(&group) => Some(groups.space[group].clone()),
-                None => starts(program, instruction),
+                None => starts(program, instruction).filter(|_| free),
             };
             if let Some(space) = space {
                 let group = groups.join(&joined, space);

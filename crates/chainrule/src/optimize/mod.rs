@@ -1,7 +1,8 @@
 //! Passes: programs to better programs with the same results. Each has a name, a switch and a log line.
 //!
 //! `CHAINRULE_PASSES=-fuse,-cse` turns passes off (the planner's `in_place`, `reuse` and `state` too); `CHAINRULE_PRINT=fuse` prints the program after one, `all` after each.
-//! Debug builds verify the program after every pass.
+//! Debug builds verify the program after every pass. One pass runs only for a memory budget, after all others:
+//! `rematerialize`, from `plan/budget.rs`.
 
 mod clean;
 mod fuse;
@@ -9,6 +10,7 @@ mod hoist;
 mod join;
 mod known;
 mod recompute;
+pub(crate) mod rematerialize;
 mod simplify;
 
 use crate::program::Program;

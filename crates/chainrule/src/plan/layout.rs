@@ -53,11 +53,6 @@ pub(super) fn moved(op: &Op, layout: &Layout) -> Option<Layout> {
     }
 }
 
-/// Whether an operation only moves elements about.
-pub(super) fn is_move(op: &Op) -> bool {
-    matches!(op, Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(..) | Op::Slice(_) | Op::Reverse(_) | Op::Unfold(_))
-}
-
 /// The same elements under another shape, if strides can say it: every group of axes whose sizes multiply to those
 /// of a group of new axes must be evenly strided.
 pub(super) fn reshaped(layout: &Layout, shape: &[usize]) -> Option<Layout> {

@@ -43,6 +43,8 @@ pub(super) struct Draft {
     pub inputs: SmallVec<[Stored; 3]>,
     pub outputs: SmallVec<[(usize, Type); 1]>,
     pub origin: Origin,
+    /// The instruction it comes from; none for the copy of a result.
+    pub instruction: Option<usize>,
 }
 
 /// A lowered program.
@@ -69,6 +71,7 @@ pub(super) fn lower(program: &Program) -> Lowered {
             argument_buffers: Vec::new(),
         },
         data: FxHashMap::default(),
+        position: 0,
     };
     for (i, (_, value)) in program.inputs.iter().enumerate() {
         let ty = program.ty(*value).clone();
@@ -77,7 +80,8 @@ pub(super) fn lower(program: &Program) -> Lowered {
         lowering.lowered.argument_buffers.push(buffer);
         lowering.lowered.arguments.push(ty);
     }
-    for instruction in &program.instructions {
+    for (position, instruction) in program.instructions.iter().enumerate() {
+        lowering.position = position;
         lowering.instruction(instruction);
     }
     lowering.results();
@@ -93,6 +97,8 @@ struct Lowering<'a> {
     stored: Vec<Option<Stored>>,
     lowered: Lowered,
     data: FxHashMap<Storage, usize>,
+    /// The instruction at hand.
+    position: usize,
 }
 
 impl Lowering<'_> {
@@ -110,7 +116,7 @@ impl Lowering<'_> {
         let outputs: SmallVec<[(usize, Type); 1]> =
             types.iter().map(|ty| (self.buffer(Origination::Temporary, ty.bytes()), ty.clone())).collect();
         let stored = outputs.iter().map(|(buffer, ty)| contiguous(*buffer, ty)).collect();
-        self.lowered.drafts.push(Draft { kernel, inputs, outputs, origin });
+        self.lowered.drafts.push(Draft { kernel, inputs, outputs, origin, instruction: Some(self.position) });
         stored
     }
 
@@ -210,7 +216,7 @@ impl Lowering<'_> {
                 let strides = (0..ty.shape.len()).map(|i| (i == *axis) as isize).collect();
                 return vec![self.data(count, Layout { offset: 0, shape: ty.shape[..].into(), strides })];
             }
-            _ if layout::is_move(op) => {
+            _ if op.is_move() => {
                 let value = x.remove(0);
                 let moved = match layout::moved(op, &value.layout) {
                     Some(layout) => Stored { layout, ..value },
@@ -288,6 +294,7 @@ impl Lowering<'_> {
                     inputs: smallvec::smallvec![stored],
                     outputs,
                     origin,
+                    instruction: None,
                 });
             }
             self.lowered.results.push(ty);

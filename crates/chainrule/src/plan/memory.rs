@@ -39,6 +39,7 @@ pub(super) fn place(mut lowered: Lowered, options: PlanOptions) -> Plan {
             inputs: draft.inputs.into_iter().map(operand).collect(),
             outputs: draft.outputs.into_iter().map(|(buffer, ty)| Target { place: place_of(buffer), ty }).collect(),
             origin: draft.origin,
+            instruction: draft.instruction,
         })
         .collect();
     Plan { steps, arena, data: lowered.data, arguments: lowered.arguments, results: lowered.results, donated, live }

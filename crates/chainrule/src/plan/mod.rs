@@ -5,10 +5,15 @@
 //! ranges of one arena, of an argument or of a result. Lifetimes decide what shares bytes. No number is computed
 //! here and no calculus known.
 
+mod budget;
 mod layout;
 mod lower;
 mod memory;
 mod tape;
+mod timeline;
+
+pub use budget::{Budgeted, MemoryBudgetError, within_budget};
+pub use timeline::{LiveValue, Part, Timeline, TimelineStep};
 
 use crate::program::Program;
 use crate::tensor::{ConvDims, Distribution, Origin, Reduction, ScanDims, Shape, Storage, Type, Windows};
@@ -45,6 +50,8 @@ pub(crate) struct Step {
     pub inputs: SmallVec<[Operand; 3]>,
     pub outputs: SmallVec<[Target; 1]>,
     pub origin: Origin,
+    /// The instruction of the program it comes from; none for the copy of a result.
+    pub instruction: Option<usize>,
 }
 
 /// Bytes that hold a value.
@@ -193,7 +200,7 @@ impl Plan {
                 let carried: usize = body.arguments[..dims.carries].iter().map(Type::bytes).sum();
                 body.arena_bytes() + 2 * carried
             }
-            Kernel::Cond(yes, no) => yes.arena_bytes().max(no.arena_bytes()),
+            Kernel::Cond(yes, no) => yes.arena_bytes() + no.arena_bytes(),
             _ => 0,
         };
         self.arena + self.steps.iter().map(inner).sum::<usize>()
@@ -220,6 +227,22 @@ impl Plan {
         let in_place = |result: usize| self.donated.iter().any(|&(_, donated)| donated == result);
         let fresh = self.results.iter().enumerate().filter(|(result, _)| !in_place(*result));
         fresh.map(|(_, ty)| ty.bytes()).sum()
+    }
+
+    /// Bytes of the arguments as a run is given them.
+    pub fn argument_bytes(&self) -> usize {
+        self.arguments.iter().map(Type::bytes).sum()
+    }
+
+    /// Bytes of the numbers that are part of the program.
+    pub fn constant_bytes(&self) -> usize {
+        self.data.iter().map(|data| data.ty().bytes()).sum()
+    }
+
+    /// Bytes of all that a run needs: arguments, results that do not take an argument's memory, numbers of the program,
+    /// and the arena. A memory budget bounds this.
+    pub fn peak_bytes(&self) -> usize {
+        self.argument_bytes() + self.result_bytes() + self.constant_bytes() + self.arena_bytes()
     }
 
     /// Largest sum of bytes of intermediate values alive at once; the arena cannot be smaller.

@@ -1,6 +1,6 @@
 //! Counting what a program computes.
 
-use super::{Kind, Program};
+use super::{Instruction, Kind, Program};
 use crate::tensor::{Binary, Op, Reduction, Unary};
 
 impl Program {
@@ -17,46 +17,42 @@ impl Program {
     /// assert_eq!(program.flops(), 2 * 2 * 3 * 4);
     /// ```
     pub fn flops(&self) -> u64 {
-        self.instructions
-            .iter()
-            .map(|instruction| {
-                let numel = |value: u32| self.ty(value).numel() as u64;
-                let operand = |i: usize| self.ty(instruction.inputs[i]);
-                let out = numel(instruction.outputs[0]);
-                match &instruction.kind {
-                    Kind::Op(op) => match op {
-                        Op::Unary(unary) => out * unary_cost(*unary),
-                        Op::Binary(Binary::Pow) => out * 10,
-                        Op::Binary(Binary::Div) => out * 4,
-                        Op::Binary(_) | Op::Compare(_) => out,
-                        Op::Reduce(Reduction::Sum | Reduction::Max | Reduction::Min | Reduction::Prod, _) => {
-                            operand(0).numel() as u64
-                        }
-                        Op::ArgReduce(..) | Op::Cumsum { .. } | Op::Fold(_) => operand(0).numel() as u64,
-                        Op::ScatterAdd { .. } => operand(1).numel() as u64,
-                        Op::Sort { axis, .. } => out * (operand(0).shape[*axis].max(2) as f64).log2().ceil() as u64,
-                        Op::Dot(dims) => {
-                            let inner: u64 =
-                                dims.lhs_contract.iter().map(|&axis| operand(0).shape[axis] as u64).product();
-                            2 * out * inner
-                        }
-                        Op::Conv(dims) => conv_flops(
-                            dims,
-                            &operand(0).shape,
-                            &operand(1).shape,
-                            &self.ty(instruction.outputs[0]).shape,
-                        ),
-                        Op::Cholesky => out * operand(0).shape.last().map_or(0, |&n| n as u64) / 3,
-                        Op::TriangularSolve { .. } => out * operand(0).shape.last().map_or(0, |&n| n as u64),
-                        Op::Random(..) => out * 10,
-                        _ => 0,
-                    },
-                    Kind::Scan(dims, body) => dims.length as u64 * body.flops(),
-                    Kind::Cond(yes, no) => yes.flops().max(no.flops()),
-                    Kind::Fused(body) | Kind::Known(_, body) => body.flops(),
+        self.instructions.iter().map(|instruction| self.instruction_flops(instruction)).sum()
+    }
+
+    /// [`Program::flops`] of one instruction.
+    pub(crate) fn instruction_flops(&self, instruction: &Instruction) -> u64 {
+        let numel = |value: u32| self.ty(value).numel() as u64;
+        let operand = |i: usize| self.ty(instruction.inputs[i]);
+        let out = numel(instruction.outputs[0]);
+        match &instruction.kind {
+            Kind::Op(op) => match op {
+                Op::Unary(unary) => out * unary_cost(*unary),
+                Op::Binary(Binary::Pow) => out * 10,
+                Op::Binary(Binary::Div) => out * 4,
+                Op::Binary(_) | Op::Compare(_) => out,
+                Op::Reduce(Reduction::Sum | Reduction::Max | Reduction::Min | Reduction::Prod, _) => {
+                    operand(0).numel() as u64
                 }
-            })
-            .sum()
+                Op::ArgReduce(..) | Op::Cumsum { .. } | Op::Fold(_) => operand(0).numel() as u64,
+                Op::ScatterAdd { .. } => operand(1).numel() as u64,
+                Op::Sort { axis, .. } => out * (operand(0).shape[*axis].max(2) as f64).log2().ceil() as u64,
+                Op::Dot(dims) => {
+                    let inner: u64 = dims.lhs_contract.iter().map(|&axis| operand(0).shape[axis] as u64).product();
+                    2 * out * inner
+                }
+                Op::Conv(dims) => {
+                    conv_flops(dims, &operand(0).shape, &operand(1).shape, &self.ty(instruction.outputs[0]).shape)
+                }
+                Op::Cholesky => out * operand(0).shape.last().map_or(0, |&n| n as u64) / 3,
+                Op::TriangularSolve { .. } => out * operand(0).shape.last().map_or(0, |&n| n as u64),
+                Op::Random(..) => out * 10,
+                _ => 0,
+            },
+            Kind::Scan(dims, body) => dims.length as u64 * body.flops(),
+            Kind::Cond(yes, no) => yes.flops().max(no.flops()),
+            Kind::Fused(body) | Kind::Known(_, body) => body.flops(),
+        }
     }
 }
 

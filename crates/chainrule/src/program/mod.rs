@@ -52,6 +52,16 @@ pub struct Instruction {
     pub region: u32,
 }
 
+impl Instruction {
+    /// Set in the region of what a memory budget had computed again.
+    pub(crate) const RECOMPUTED: u32 = 1 << 31;
+
+    /// Whether a memory budget had this computed again.
+    pub fn is_recomputed(&self) -> bool {
+        self.region & Instruction::RECOMPUTED != 0
+    }
+}
+
 /// What an instruction does.
 #[derive(Clone, Debug)]
 pub enum Kind {

@@ -405,6 +405,12 @@ impl Op {
         matches!(self, Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select | Op::Cast(_) | Op::Constant(..))
     }
 
+    /// Whether an operation only moves elements about: its result can be a view of its operand.
+    pub(crate) fn is_move(&self) -> bool {
+        let windows = matches!(self, Op::Unfold(_));
+        windows || matches!(self, Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(..) | Op::Slice(_) | Op::Reverse(_))
+    }
+
     pub(super) fn bodies_mut(&mut self) -> SmallVec<[&mut Shared<Lambda>; 2]> {
         match self {
             Op::Scan(_, body) | Op::Call(_, body) => smallvec::smallvec![body],
