@@ -4,7 +4,11 @@
 //! multiplied tile by tile. bf16 and f16 are widened to f32 and rounded once; integers wrap. Blocks follow from shapes
 //! and sums run in order, so the bits depend neither on the threads nor on the width of the vectors.
 
+mod panels;
+mod thin;
 pub(crate) mod tile;
+
+pub use panels::Panels;
 
 use crate::alphabet::DType;
 use crate::element::{Number, Stored};
@@ -19,8 +23,10 @@ use tile::Looped;
 
 /// Multiply-adds that one block takes where there is a choice.
 const GRAIN: usize = 1 << 20;
-/// Rows or columns that a block has where the matrix has them.
+/// Rows or columns that a block has where the matrix has them: thinner ones spend their time laying out operands.
 const THIN: usize = 96;
+/// The least of them, where two threads would otherwise have one block.
+const THINNEST: usize = 32;
 /// Below this many multiply-adds a plain loop beats packing.
 const SMALL: usize = 1 << 9;
 
@@ -40,6 +46,10 @@ impl<T> Matrix<T> {
         let data = self.data.wrapping_offset(row as isize * self.row + column as isize * self.column);
         Matrix { data, ..self }
     }
+
+    fn transposed(self) -> Matrix<T> {
+        Matrix { data: self.data, row: self.column, column: self.row }
+    }
 }
 
 /// A number that matrices are multiplied in.
@@ -53,6 +63,11 @@ pub(crate) trait Right<T>: Sync {
     /// # Safety
     /// [`tile::SLACK`] elements after the panel may be overwritten.
     unsafe fn panel(&self, depth: Range<usize>, column: usize, width: usize, to: *mut T, pitch: usize);
+
+    /// Where that panel lies already, if it does.
+    fn ready(&self, _depth: Range<usize>, _column: usize) -> Option<*const T> {
+        None
+    }
 }
 
 impl<T: Multiply> Right<T> for Matrix<T> {
@@ -65,6 +80,11 @@ impl<T: Multiply> Right<T> for Matrix<T> {
 
 /// Longest depth of a panel: a panel of rows stays in the first-level cache.
 const DEPTH: usize = 384;
+
+/// The depth of the panels of a product: nearly equal parts.
+fn depth_of(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1)
+}
 
 /// out (m × n, rows `row` apart) = or += lhs (m × k) · rhs (k × n), in this thread.
 ///
@@ -80,7 +100,7 @@ pub(crate) unsafe fn multiply<T: Multiply>(
 ) {
     let loops = T::loops();
     let panels = n.div_ceil(loops.columns());
-    let depth = k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1);
+    let depth = depth_of(k);
     // Panels of nearly equal numbers of rows.
     let rows = m.div_ceil(m.div_ceil(loops.rows).max(1)).max(1);
     let columns = loops.columns();
@@ -97,7 +117,9 @@ pub(crate) unsafe fn multiply<T: Multiply>(
                 for panel in 0..panels {
                     let column = panel * columns;
                     let width = columns.min(n - column);
-                    rhs.panel(some.clone(), column, width, right.add(column * depth), loops.pitch(width));
+                    if rhs.ready(some.clone(), column).is_none() {
+                        rhs.panel(some.clone(), column, width, right.add(column * depth), loops.pitch(width));
+                    }
                 }
                 for i in (0..m).step_by(rows) {
                     let height = rows.min(m - i);
@@ -108,7 +130,8 @@ pub(crate) unsafe fn multiply<T: Multiply>(
                         let width = columns.min(n - column);
                         let pitch = loops.pitch(width);
                         let tile = loops.tile(height, pitch);
-                        let (right, out) = (right.add(column * depth), out.add(i * row + column));
+                        let right = rhs.ready(some.clone(), column).unwrap_or(right.add(column * depth));
+                        let out = out.add(i * row + column);
                         if width == pitch {
                             tile(some.len(), left, right, out, row, accumulate);
                             continue;
@@ -227,8 +250,22 @@ fn product<T: Multiply>(pool: &Pool, a: &[T], la: &Layout, b: &[T], lb: &Layout,
     let lead =
         |layout: &Layout| Walk::of(layout.offset as isize, &layout.shape[..rank - 2], &layout.strides[..rank - 2]);
     let (lead_a, lead_b) = (lead(la), lead(lb));
+    let first = |data: &[T], layout: &Layout, lead: &Walk, item: usize| Matrix {
+        data: data.as_ptr().wrapping_offset(lead.position(item)),
+        row: layout.strides[rank - 2],
+        column: layout.strides[rank - 1],
+    };
     let batch = lead_a.numel;
-    let (rows, columns) = blocks(m, n, k);
+    // A column on the right is a row on the left of the transposed product.
+    let turned = n == 1 && m > 1;
+    let operands = |item: usize| {
+        let (lhs, rhs) = (first(a, la, &lead_a, item), first(b, lb, &lead_b, item));
+        if turned { (rhs.transposed(), lhs.transposed()) } else { (lhs, rhs) }
+    };
+    let (m, n) = if turned { (1, m) } else { (m, n) };
+    let (lhs, rhs) = operands(0);
+    let thin = thin::fits([m, n, k], lhs, rhs);
+    let (rows, columns) = if thin { (m, (thin::GRAIN / k).max(64)) } else { blocks(m, n, k) };
     let (down, across) = (m.div_ceil(rows), n.div_ceil(columns));
     let each = (GRAIN / (rows * columns * k).max(1)).max(1);
     let shared = Shared::new(out);
@@ -236,16 +273,7 @@ fn product<T: Multiply>(pool: &Pool, a: &[T], la: &Layout, b: &[T], lb: &Layout,
         for task in first..first + count {
             let (item, block) = (task / (down * across), task % (down * across));
             let (i, j) = (block / across * rows, block % across * columns);
-            let lhs = Matrix {
-                data: a.as_ptr().wrapping_offset(lead_a.position(item)),
-                row: la.strides[rank - 2],
-                column: la.strides[rank - 1],
-            };
-            let rhs = Matrix {
-                data: b.as_ptr().wrapping_offset(lead_b.position(item)),
-                row: lb.strides[rank - 2],
-                column: lb.strides[rank - 1],
-            };
+            let (lhs, rhs) = operands(item);
             let size = [rows.min(m - i), columns.min(n - j), k];
             // SAFETY: layouts were checked, `out` holds batch · m · n elements, and blocks are disjoint.
             unsafe {
@@ -253,6 +281,7 @@ fn product<T: Multiply>(pool: &Pool, a: &[T], la: &Layout, b: &[T], lb: &Layout,
                 let (lhs, rhs) = (lhs.at(i, 0), rhs.at(0, j));
                 match m * n * k <= SMALL {
                     true => dispatch(Plainly { size, out, row: n, lhs, rhs }),
+                    false if thin => thin::multiply(size, out, n, lhs, rhs),
                     false => multiply(size, out, n, false, lhs, &rhs),
                 }
             }
@@ -267,7 +296,8 @@ fn blocks(m: usize, n: usize, k: usize) -> (usize, usize) {
     let (mut down, mut across) = (1, 1);
     while down * across < wanted {
         let (high, wide) = (m / down, n / across);
-        match (high >= 2 * THIN, wide >= 2 * THIN) {
+        let least = if down * across < 2 { THINNEST } else { THIN };
+        match (high >= 2 * least, wide >= 2 * least) {
             (true, true) if wide >= high => across *= 2,
             (true, _) => down *= 2,
             (_, true) => across *= 2,

@@ -37,7 +37,7 @@ pub use buffer::{Arena, Buffer};
 pub use conv::{ConvSpec, conv};
 pub use element::{Element, Scalar};
 pub use gather::{gather, scatter_add};
-pub use gemm::matmul;
+pub use gemm::{Panels, matmul};
 pub use linalg::{cholesky, triangular_solve};
 pub use lines::{arg_reduce, cumsum, sort};
 pub use movement::{concat, copy, pad};

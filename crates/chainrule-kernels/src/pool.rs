@@ -2,13 +2,19 @@
 //!
 //! The pool never decides how work is cut: callers pass a number of tiles that follows from shapes alone, so the
 //! bits of a result do not depend on the number of threads. With one thread everything runs inline.
+//!
+//! A step of training hands over work hundreds of times, each a few microseconds long; a thread that falls asleep in
+//! between costs more to wake than it would do. So while a program runs ([`Pool::install`]) the other threads stay awake
+//! and look for work, and are asleep when none runs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A fixed number of threads.
 pub struct Pool {
     threads: usize,
     workers: Option<rayon::ThreadPool>,
+    /// Whether the workers are kept awake by some program now.
+    attended: AtomicBool,
 }
 
 impl Pool {
@@ -22,7 +28,7 @@ impl Pool {
                 .build()
                 .expect("the operating system refused to start threads")
         });
-        Pool { threads, workers }
+        Pool { threads, workers, attended: AtomicBool::new(false) }
     }
 
     /// Number of threads.
@@ -30,12 +36,25 @@ impl Pool {
         self.threads
     }
 
-    /// Runs `f` on a thread of the pool, so that many kernel calls in it share one hand-over between threads.
+    /// Runs `f` on a thread of the pool, the others kept awake meanwhile, so that no kernel in it waits for a thread.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        match &self.workers {
-            Some(workers) => workers.install(f),
-            None => f(),
-        }
+        let Some(workers) = &self.workers else { return f() };
+        workers.install(|| {
+            if self.attended.swap(true, Ordering::Relaxed) {
+                return f();
+            }
+            let over = AtomicBool::new(false);
+            let here = rayon::current_thread_index();
+            rayon::scope(|scope| {
+                scope.spawn_broadcast(|_, thread| {
+                    if Some(thread.index()) != here {
+                        attend(&over);
+                    }
+                });
+                let _end = End { over: &over, attended: &self.attended };
+                f()
+            })
+        })
     }
 
     /// Runs `f(0)`, …, `f(tiles - 1)`, each once, and waits for all. A panic in a tile becomes a panic here.
@@ -47,8 +66,10 @@ impl Pool {
     fn run(&self, tiles: usize, f: &(dyn Fn(usize) + Sync)) {
         match &self.workers {
             Some(workers) if tiles > 1 => {
-                let next = AtomicUsize::new(0);
+                let (next, busy) = (AtomicUsize::new(0), AtomicUsize::new(0));
                 let work = || {
+                    busy.fetch_add(1, Ordering::Relaxed);
+                    let _idle = Idle(&busy);
                     loop {
                         let tile = next.fetch_add(1, Ordering::Relaxed);
                         if tile >= tiles {
@@ -57,19 +78,66 @@ impl Pool {
                         f(tile);
                     }
                 };
-                workers.install(|| fork(self.threads.min(tiles), &work));
+                let first = || {
+                    work();
+                    // The others are in their last tile: waiting for them awake costs less than being woken.
+                    let mut spins = 0;
+                    while busy.load(Ordering::Relaxed) > 0 && spins < SPINS {
+                        std::hint::spin_loop();
+                        spins += 1;
+                    }
+                };
+                workers.install(|| fork(self.threads.min(tiles), &first, &work));
             }
             _ => (0..tiles).for_each(f),
         }
     }
 }
 
-/// Runs `work` `copies` times, at once where threads are free.
-fn fork(copies: usize, work: &(dyn Fn() + Sync)) {
+/// Runs `first` here and `work` `copies - 1` times, at once where threads are free.
+fn fork(copies: usize, first: &(dyn Fn() + Sync), work: &(dyn Fn() + Sync)) {
     if copies <= 1 {
-        work();
+        first();
     } else {
-        rayon::join(|| fork(copies / 2, work), || fork(copies - copies / 2, work));
+        rayon::join(|| fork(copies / 2, first, work), || fork(copies - copies / 2, work, work));
+    }
+}
+
+/// How often a thread looks again before it lets others have the processor: some tens of microseconds.
+const SPINS: usize = 1 << 10;
+
+/// Takes work of the pool until a program is over.
+fn attend(over: &AtomicBool) {
+    let mut idle = 0;
+    while !over.load(Ordering::Relaxed) {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => idle = 0,
+            _ if idle < SPINS => {
+                idle += 1;
+                std::hint::spin_loop();
+            }
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+/// Ends the attendance of the workers, when a program panics too.
+struct End<'a> {
+    over: &'a AtomicBool,
+    attended: &'a AtomicBool,
+}
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.attended.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Counts a thread out of those at work, when a tile panics too.
+struct Idle<'a>(&'a AtomicUsize);
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

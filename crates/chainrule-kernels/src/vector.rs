@@ -308,7 +308,7 @@ registers! {
     f64: Lanes<f64, 2>, Lanes<f64, 2>, Lanes<f64, 2>;
 }
 registers! {
-    i32: Lanes<i32, 4>, Lanes<i32, 8>, Lanes<i32, 16>;
-    i64: Lanes<i64, 2>, Lanes<i64, 4>, Lanes<i64, 8>;
+    i32: Lanes<i32, 4>, Lanes<i32, 4>, Lanes<i32, 4>;
+    i64: Lanes<i64, 2>, Lanes<i64, 2>, Lanes<i64, 2>;
     u8: Lanes<u8, 16>, Lanes<u8, 16>, Lanes<u8, 16>;
 }

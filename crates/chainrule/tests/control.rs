@@ -168,6 +168,24 @@ fn a_loop_is_one_loop_forward_and_one_back() {
     assert_eq!(loops, 2, "{program}");
 }
 
+/// σ(1 − σ) and 1 − tanh² follow from σ and tanh, so the loop forward does not hand them over beside these.
+#[test]
+fn a_loop_keeps_no_factor_that_follows_from_others() {
+    let cell = |c: &Tensor, x: &Tensor| {
+        let (gate, new) = ((x * 0.7 + c).sigmoid(), (x * 1.3).tanh());
+        (c * &gate + &new * (1.0 - &gate), Tensor::from(0.0))
+    };
+    let looped = |x: &Tensor| scan(cell, &Tensor::from(0.3), x).0.square();
+    let unrolled = |x: &Tensor| (0..5).fold(Tensor::from(0.3), |c, i| cell(&c, &x.at(i)).0).square();
+    same_to_second_order(looped, unrolled, &xs());
+
+    let g = grad(looped, &xs());
+    let program = chainrule::program::capture("g", &[("x".into(), xs())], &[g]).unwrap();
+    let forward = program.instructions.iter().find(|i| i.kind.name() == "scan").unwrap();
+    let emitted = forward.outputs.len() - 2;
+    assert!(emitted <= 4, "{emitted} values are kept of each step\n{program}");
+}
+
 #[test]
 fn branches() {
     let f = |x: &Tensor| {

@@ -39,6 +39,40 @@ fn any_layouts() {
 }
 
 #[test]
+fn thin_products() {
+    let mut rng = Rng(12);
+    for [m, k, n] in [[1, 784, 512], [1, 37, 301], [2, 517, 83], [3, 70, 70], [4, 4097, 3], [300, 129, 1], [257, 64, 1]]
+    {
+        for dtype in [DType::F32, DType::F64, DType::I32] {
+            for _ in 0..6 {
+                let lhs = Value::random(&mut rng, dtype, &[m, k]);
+                let rhs = Value::random(&mut rng, dtype, &[k, n]);
+                check(dtype, &lhs, &rhs);
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_laid_out_before_give_the_same_bits() {
+    let mut rng = Rng(13);
+    for [m, k, n] in [[32, 256, 1024], [5, 37, 301], [48, 800, 83], [7, 1000, 16], [13, 33, 32]] {
+        for dtype in [DType::F32, DType::F64] {
+            let lhs = Value::random(&mut rng, dtype, &[m, k]);
+            let rhs = Value::random(&mut rng, dtype, &[k, n]);
+            assert!(Panels::worthwhile(m, &[k, n], dtype) || k * n < 1 << 10);
+            let expected = on_pools(dtype, m * n, |pool, out| matmul(pool, lhs.view(), rhs.view(), out));
+            let got = on_pools(dtype, m * n, |pool, out| {
+                let mut panels = Panels::new(&[k, n], dtype);
+                panels.fill(pool, rhs.view());
+                panels.multiply(pool, lhs.view(), out);
+            });
+            assert!(got == expected, "{m} × {k} × {n} {dtype}");
+        }
+    }
+}
+
+#[test]
 fn blocks_and_tails() {
     let mut rng = Rng(11);
     for [m, k, n] in [[257, 129, 300], [1, 3000, 1500], [3000, 1500, 1], [5, 200_000, 3], [700, 3, 900]] {

@@ -3,6 +3,8 @@
 //! The left operand comes in panels of up to `ROWS` rows, the right one in panels of two vectors of columns; both lie in
 //! the order in which the loop reads them. Each sum runs over the depth in order, so its bits follow from the depth alone.
 
+use super::Matrix;
+use super::thin;
 use crate::element::Number;
 use crate::simd::{Level, level};
 use crate::vector::{Registers, Vector};
@@ -24,12 +26,15 @@ pub(crate) const SLACK: usize = 32;
 /// The loops for one number and one set of instructions.
 pub(crate) struct Loops<T: 'static> {
     /// By rows minus one, for one and for two vectors of columns.
-    tiles: [[Tile<T>; MOST_ROWS]; 2],
+    tiles: [&'static [Tile<T>]; 2],
     pub(crate) copy_rows: CopyRows<T>,
     turn: Turn<T>,
     /// Row p of a panel is the runs one after another, each `shifts[p]` further on. Up to a vector behind each run is read,
     /// and behind the panel written.
     pub(crate) gather: Gather<T>,
+    /// Products with few rows on the left.
+    pub(crate) rows_of: thin::Rows<T>,
+    pub(crate) columns_of: thin::Columns<T>,
     pub(crate) lanes: usize,
     pub(crate) rows: usize,
 }
@@ -170,7 +175,7 @@ unsafe fn gathered<V: Vector>(
 }
 
 macro_rules! level_loops {
-    ($module:ident, $vector:ident, $(#[$features:meta])?) => {
+    ($module:ident, $vector:ident, [$($rows:literal)*], $vectors:literal, $side:literal, $(#[$features:meta])?) => {
         mod $module {
             use super::*;
             $(#[$features])?
@@ -209,21 +214,22 @@ macro_rules! level_loops {
             ) {
                 unsafe { gathered::<T::$vector>(from, runs, shifts, to, pitch) }
             }
-            macro_rules! row {
-                ($w:literal) => {
-                    [
-                        sized::<T, 1, $w>, sized::<T, 2, $w>, sized::<T, 3, $w>, sized::<T, 4, $w>, sized::<T, 5, $w>,
-                        sized::<T, 6, $w>, sized::<T, 7, $w>, sized::<T, 8, $w>, sized::<T, 9, $w>, sized::<T, 10, $w>,
-                        sized::<T, 11, $w>, sized::<T, 12, $w>,
-                    ]
-                };
+            $(#[$features])?
+            unsafe fn rows_of<T: Registers>(k: usize, n: usize, out: *mut T, lhs: *const T, step: isize, rhs: Matrix<T>) {
+                unsafe { thin::rows::<T::$vector>(k, n, out, lhs, step, rhs) }
+            }
+            $(#[$features])?
+            unsafe fn columns_of<T: Registers>(k: usize, n: usize, out: *mut T, lhs: *const T, rhs: Matrix<T>) {
+                unsafe { thin::columns::<T::$vector, $vectors, $side>(k, n, out, lhs, rhs) }
             }
             pub(super) const fn loops<T: Registers>() -> Loops<T> {
                 Loops {
-                    tiles: [row!(1), row!(2)],
+                    tiles: [&[$(sized::<T, $rows, 1>),*], &[$(sized::<T, $rows, 2>),*]],
                     copy_rows: copy_rows::<T>,
                     turn: turn::<T>,
                     gather: gather::<T>,
+                    rows_of: rows_of::<T>,
+                    columns_of: columns_of::<T>,
                     lanes: T::$vector::LANES,
                     rows: T::$vector::ROWS,
                 }
@@ -231,13 +237,16 @@ macro_rules! level_loops {
         }
     };
 }
-level_loops!(plain, Plain,);
+level_loops!(plain, Plain, [1 2 3 4], 4, 2,);
 #[cfg(target_arch = "x86_64")]
-level_loops!(avx2, Avx2, #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,lzcnt")]);
+level_loops!(avx2, Avx2, [1 2 3 4 5 6], 2, 4, #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,popcnt,lzcnt")]);
 #[cfg(target_arch = "x86_64")]
 level_loops!(
     avx512,
     Avx512,
+    [1 2 3 4 5 6 7 8 9 10 11 12],
+    1,
+    8,
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c,bmi1,bmi2,popcnt,lzcnt")]
 );
 
@@ -259,4 +268,15 @@ macro_rules! looped {
         }
     })* };
 }
-looped!(f32, f64, i32, i64, u8);
+looped!(f32, f64);
+
+/// Whole numbers are seldom multiplied: one version of their loops is enough.
+macro_rules! looped_plainly {
+    ($($t:ty),*) => { $(impl Looped for $t {
+        fn loops() -> &'static Loops<$t> {
+            static PLAIN: Loops<$t> = plain::loops();
+            &PLAIN
+        }
+    })* };
+}
+looped_plainly!(i32, i64, u8);

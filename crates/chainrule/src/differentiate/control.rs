@@ -10,6 +10,7 @@ use crate::tensor::{
     CustomRule, Lambda, Op, Origin, ScanDims, Shared, Tensor, Type, checkpoint_call, collect, cond_call, forward,
     scan_call,
 };
+use chainrule_kernels::alphabet::{Binary, Unary};
 use rustc_hash::FxHashSet;
 
 type Tangent = Option<Tensor>;
@@ -36,6 +37,34 @@ fn reached(value: &Tensor, params: &[Tensor]) -> FxHashSet<(u64, u32)> {
     inputs.chain([value.key()]).filter(|key| bound.contains(key)).collect()
 }
 
+/// What of these values a loop has to keep: the rest follow from it by a sum or product or two, and are computed again
+/// where they are needed, which is cheaper than memory. σ(1 − σ) follows from σ.
+fn kept(mut values: Vec<Tensor>) -> Vec<Tensor> {
+    let mut keys: FxHashSet<(u64, u32)> = values.iter().map(Tensor::key).collect();
+    let mut newest_first: Vec<Tensor> = values.clone();
+    newest_first.sort_by_key(|value| std::cmp::Reverse(value.node().id()));
+    for value in newest_first {
+        keys.remove(&value.key());
+        if !follows(&value, &keys, 3) {
+            keys.insert(value.key());
+        }
+    }
+    values.retain(|value| keys.contains(&value.key()));
+    values
+}
+
+/// Whether a value is at most `depth` sums, differences and products away from these.
+fn follows(value: &Tensor, from: &FxHashSet<(u64, u32)>, depth: usize) -> bool {
+    let near = |input: &Tensor| from.contains(&input.key()) || follows(input, from, depth - 1);
+    match value.node().op() {
+        Op::Constant(..) => true,
+        Op::Unary(Unary::Neg) | Op::Binary(Binary::Add | Binary::Sub | Binary::Mul) if depth > 0 => {
+            value.node().inputs().iter().all(near)
+        }
+        _ => false,
+    }
+}
+
 pub(super) fn scan_jvp(dims: &ScanDims, body: &Shared<Lambda>, x: &[Tensor], t: &[Tangent]) -> Vec<Tangent> {
     let (nc, nx) = (dims.carries, dims.sequences);
     // A carry has a tangent if it starts with one or the body gives it one; iterate until that settles.
@@ -59,7 +88,7 @@ pub(super) fn scan_jvp(dims: &ScanDims, body: &Shared<Lambda>, x: &[Tensor], t: 
     let (mut sequence_params, mut sequence_values, mut constant_params, mut constant_values) =
         (vec![], vec![], vec![], vec![]);
     let mut residuals: Vec<Tensor> = Vec::new();
-    for value in taken(&linear_results, &leaves) {
+    for value in kept(taken(&linear_results, &leaves)) {
         let place = body.params.iter().position(|p| p.key() == value.key());
         let needs = reached(&value, &body.params);
         let varying = body.params[..nc + nx].iter().any(|p| needs.contains(&p.key()));

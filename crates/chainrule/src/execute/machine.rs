@@ -7,6 +7,7 @@ use super::profile::Timer;
 use crate::plan::{Kernel, MemoryBudgetError, Operand, Place, Plan, Step};
 use crate::tensor::{Origin, ScanDims};
 use chainrule_kernels as kernels;
+use chainrule_kernels::Panels;
 use chainrule_kernels::buffer::{Arena, Buffer};
 use chainrule_kernels::pool::Pool;
 use chainrule_kernels::tape::Source;
@@ -55,9 +56,16 @@ pub(super) struct Scratch {
     arena: Arena,
     /// For each step with a body, in order.
     inner: Vec<Inner>,
+    /// For the body of a loop, by step: its weights as products read them, laid out before the loop.
+    panels: Vec<Option<Panels>>,
     /// Where times go while a profile is taken.
     timer: Option<Timer>,
+    /// So little to do that handing it to other threads would take longer.
+    small: bool,
 }
+
+/// Multiply-adds below which one thread does all: tens of microseconds.
+const SMALL: u64 = 1 << 19;
 
 #[derive(Debug)]
 struct Inner {
@@ -71,10 +79,13 @@ impl Scratch {
         let inner = plan.steps.iter().filter_map(|step| match &step.kernel {
             Kernel::Scan(dims, body) => {
                 let carried = || body.arguments[..dims.carries].iter().map(|ty| Buffer::zeroed(ty.bytes())).collect();
-                Some(Inner {
-                    carries: [carried(), carried()],
-                    bodies: smallvec::smallvec![Box::new(Scratch::new(body))],
-                })
+                let mut scratch = Scratch::new(body);
+                scratch.panels.resize_with(body.steps.len(), || None);
+                for (number, _) in body.weights(dims) {
+                    let rhs = &body.steps[number].inputs[1];
+                    scratch.panels[number] = Some(Panels::new(&rhs.layout.shape, rhs.dtype));
+                }
+                Some(Inner { carries: [carried(), carried()], bodies: smallvec::smallvec![Box::new(scratch)] })
             }
             Kernel::Cond(yes, no) => Some(Inner {
                 carries: Default::default(),
@@ -82,7 +93,13 @@ impl Scratch {
             }),
             _ => None,
         });
-        Scratch { arena: Arena::new(plan.arena), inner: inner.collect(), timer: None }
+        Scratch {
+            arena: Arena::new(plan.arena),
+            inner: inner.collect(),
+            panels: Vec::new(),
+            timer: None,
+            small: plan.work() < SMALL,
+        }
     }
 
     /// Bytes that are held, those of bodies too.
@@ -113,7 +130,8 @@ impl Scratch {
 type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
 type SlicesMut<'a> = SmallVec<[&'a mut [u8]; 4]>;
 
-/// [`run`] on one of the pool's own threads, so that no kernel waits for a hand-over.
+/// [`run`] on one of the pool's own threads, so that no kernel waits for a hand-over; or in this thread, if that is
+/// done sooner. The bits of a result do not depend on it.
 pub(super) fn run_on(
     pool: &Pool,
     plan: &Plan,
@@ -121,6 +139,9 @@ pub(super) fn run_on(
     results: &mut [&mut [u8]],
     scratch: &mut Scratch,
 ) -> Result<(), ExecuteError> {
+    if scratch.small {
+        return run(&Pool::new(1), plan, arguments, results, scratch);
+    }
     pool.install(|| run(pool, plan, arguments, results, scratch))
 }
 
@@ -132,7 +153,7 @@ fn run(
     results: &mut [&mut [u8]],
     scratch: &mut Scratch,
 ) -> Result<(), ExecuteError> {
-    let Scratch { arena, inner, timer } = scratch;
+    let Scratch { arena, inner, panels, timer, .. } = scratch;
     let mut inner = inner.iter_mut();
     for (number, step) in plan.steps.iter().enumerate() {
         let start = timer.as_ref().map(|_| Instant::now());
@@ -176,7 +197,7 @@ fn run(
                     Place::Data(i) => plan.data[*i].bytes(),
                 });
             }
-            kernel(pool, step, &inputs, outputs, inner)
+            kernel(pool, step, &inputs, outputs, inner, panels.get(number).and_then(Option::as_ref))
         };
         let mut taken = taken.into_iter();
         for output in &step.outputs {
@@ -224,6 +245,7 @@ fn kernel(
     inputs: &[&[u8]],
     mut outputs: SlicesMut<'_>,
     inner: Option<&mut Inner>,
+    panels: Option<&Panels>,
 ) -> Result<(), Failure> {
     let view = |i: usize| view_of(&step.inputs[i], inputs[i]);
     if let Kernel::Scan(dims, body) = &step.kernel {
@@ -258,7 +280,10 @@ fn kernel(
         }
         Kernel::Gather { axis, batch } => kernels::gather(pool, view(0), view(1), *axis, *batch, out)?,
         Kernel::ScatterAdd { axis, batch } => kernels::scatter_add(pool, view(0), view(1), *axis, *batch, out)?,
-        Kernel::Matmul => kernels::matmul(pool, view(0), view(1), out),
+        Kernel::Matmul => match panels {
+            Some(panels) => panels.multiply(pool, view(0), out),
+            None => kernels::matmul(pool, view(0), view(1), out),
+        },
         Kernel::Conv(dims) => {
             let spec = kernels::ConvSpec {
                 stride: dims.stride.to_vec(),
@@ -318,6 +343,10 @@ fn scan(
     let Inner { carries: [before, after], bodies } = inner;
     for (buffer, start) in before.iter_mut().zip(inputs) {
         buffer.bytes_mut().copy_from_slice(start);
+    }
+    for (number, constant) in body.weights(&dims) {
+        let panels = bodies[0].panels[number].as_mut().expect("made with the scratch");
+        panels.fill(pool, view_of(&body.steps[number].inputs[1], inputs[constant]));
     }
     for step in 0..dims.length {
         let place = if dims.reverse { dims.length - 1 - step } else { step };

@@ -17,6 +17,7 @@ pub use timeline::{LiveValue, Part, Timeline, TimelineStep};
 
 use crate::program::Program;
 use crate::tensor::{ConvDims, Distribution, Origin, Reduction, ScanDims, Shape, Storage, Type, Windows};
+use chainrule_kernels::Panels;
 use chainrule_kernels::element::Scalar;
 use chainrule_kernels::tape::Tape;
 use chainrule_kernels::view::Layout;
@@ -206,8 +207,42 @@ impl Plan {
         self.arena + self.steps.iter().map(inner).sum::<usize>()
     }
 
-    /// Bytes that a thread keeps for kernels which rewrite an operand before they work on it: of the largest such step.
+    /// The weights of a loop with this body: each step that multiplies with a constant matrix, the argument that holds it.
+    /// They are laid out for the product once, before the loop.
+    pub(crate) fn weights(&self, dims: &ScanDims) -> impl Iterator<Item = (usize, usize)> {
+        let constants = dims.carries + dims.sequences;
+        let repeated = dims.length > 1;
+        self.steps.iter().enumerate().filter_map(move |(number, step)| match (&step.kernel, &step.inputs[..]) {
+            (Kernel::Matmul, [lhs, Operand { place: Place::Argument(i), layout, dtype }])
+                if repeated && *i >= constants =>
+            {
+                Panels::worthwhile(lhs.layout.shape[0], &layout.shape, *dtype).then_some((number, *i))
+            }
+            _ => None,
+        })
+    }
+
+    /// Bytes that weights of loops take in the order of products.
+    fn weight_bytes(&self) -> usize {
+        let of = |step: &Step| match &step.kernel {
+            Kernel::Scan(dims, body) => {
+                let rhs = |number: usize| &body.steps[number].inputs[1];
+                let laid =
+                    body.weights(dims).map(|(number, _)| Panels::bytes(&rhs(number).layout.shape, rhs(number).dtype));
+                laid.sum::<usize>() + body.weight_bytes()
+            }
+            kernel => kernel.bodies().iter().map(|body| body.weight_bytes()).sum(),
+        };
+        self.steps.iter().map(of).sum()
+    }
+
+    /// Bytes beside the arena: of weights of loops, laid out for their products, and the most that a thread keeps for a
+    /// kernel which rewrites an operand before it works on it.
     pub fn working_bytes(&self) -> usize {
+        self.weight_bytes() + self.rewritten_bytes()
+    }
+
+    fn rewritten_bytes(&self) -> usize {
         let wide = |operand: &Operand| operand.layout.numel() * operand.dtype.size().max(4);
         let half = |operand: &Operand| operand.dtype.is_float() && operand.dtype.size() == 2;
         let of = |step: &Step| match &step.kernel {
@@ -215,11 +250,31 @@ impl Plan {
                 let result = step.outputs[0].ty.numel() * 4;
                 step.inputs.iter().map(wide).sum::<usize>() + result
             }
-            Kernel::Scan(_, body) => body.working_bytes(),
-            Kernel::Cond(yes, no) => yes.working_bytes().max(no.working_bytes()),
+            Kernel::Scan(_, body) => body.rewritten_bytes(),
+            Kernel::Cond(yes, no) => yes.rewritten_bytes().max(no.rewritten_bytes()),
             _ => 0,
         };
         self.steps.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// About how many multiply-adds, or elements of elementwise instructions, a run takes.
+    pub(crate) fn work(&self) -> u64 {
+        let of = |step: &Step| {
+            let out: u64 = step.outputs.iter().map(|output| output.ty.numel() as u64).sum();
+            let read = step.inputs.iter().map(|input| input.layout.numel() as u64).max().unwrap_or(0);
+            match &step.kernel {
+                Kernel::Tape { tape, .. } => out.max(read) * tape.steps() as u64,
+                Kernel::Matmul => out * step.inputs[0].layout.shape.last().map_or(0, |&k| k as u64),
+                Kernel::Conv(_) => out * step.inputs[1].layout.shape[1..].iter().product::<usize>() as u64,
+                Kernel::Scan(dims, body) => dims.length as u64 * body.work(),
+                Kernel::Cond(yes, no) => yes.work().max(no.work()),
+                Kernel::Cholesky | Kernel::TriangularSolve { .. } => {
+                    read * step.inputs[0].layout.shape.last().map_or(0, |&n| n as u64)
+                }
+                _ => out.max(read),
+            }
+        };
+        self.steps.iter().map(of).sum()
     }
 
     /// Bytes of the results that do not take an argument's memory.
