@@ -20,6 +20,7 @@ use workloads::{Ready, WORKLOADS};
 #[command(after_help = "\
 Training:  chain1000 tiny mlp cnn lstm gpt dcgan deep deep_ckpt
 Inference: generate (gpt, a token a step) and mlp1 (mlp, an example a step)
+Products:  gemm1024 gemm2048
 
 Examples:
   chainrule bench mlp

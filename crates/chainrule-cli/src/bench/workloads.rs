@@ -8,8 +8,21 @@ use chainrule_nn::prelude::*;
 use std::time::Instant;
 
 /// The workloads in the order of the table.
-pub const WORKLOADS: [&str; 11] =
-    ["chain1000", "tiny", "mlp", "cnn", "lstm", "gpt", "dcgan", "deep", "deep_ckpt", "generate", "mlp1"];
+pub const WORKLOADS: [&str; 13] = [
+    "gemm1024",
+    "gemm2048",
+    "chain1000",
+    "tiny",
+    "mlp",
+    "cnn",
+    "lstm",
+    "gpt",
+    "dcgan",
+    "deep",
+    "deep_ckpt",
+    "generate",
+    "mlp1",
+];
 
 /// A step that runs, and adds to a profile if it is given one.
 pub type Step = Box<dyn FnMut(Option<&mut Profile>) -> f64>;
@@ -38,6 +51,8 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
     };
     let size = |usual: usize| batch.unwrap_or(usual);
     Some(match name {
+        "gemm1024" => product(threads, normal(11, &[1024, 1024]), normal(12, &[1024, 1024])),
+        "gemm2048" => product(threads, normal(11, &[2048, 2048]), normal(12, &[2048, 2048])),
         "chain1000" => chain(threads),
         "tiny" => {
             let n = size(32);
@@ -158,6 +173,15 @@ fn train<M: Tree + Clone + 'static, O: Optimizer<M> + Clone + 'static>(
     stepping(threads, (model, optimizer), data, parameters, move |((model, optimizer), (x, y))| {
         let (value, gradients) = value_and_grad(|m: &M| loss(m, x, y), model);
         (optimizer.update(model, &gradients), value)
+    })
+}
+
+/// A product of matrices; its first element stands for the loss.
+fn product(threads: usize, a: Tensor, b: Tensor) -> Ready {
+    stepping(threads, a.zeros_like(), (a, b), 0, |(_, (a, b))| {
+        let product = a.matmul(b);
+        let first = product.at(0).at(0);
+        (product, first)
     })
 }
 
