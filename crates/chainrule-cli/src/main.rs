@@ -9,6 +9,7 @@ mod experiment;
 mod expression;
 mod generate;
 mod lens;
+mod memory;
 mod outcome;
 mod predict;
 mod predict_model;
@@ -55,6 +56,7 @@ enum Command {
     Doctor(lens::DoctorArgs),
     Explain(lens::ExplainArgs),
     Sharpness(lens::SharpnessArgs),
+    Memory(memory::MemoryArgs),
     Train(train::TrainArgs),
     Evaluate(evaluate::EvaluateArgs),
     Predict(predict::PredictArgs),
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => lens::doctor(arguments),
         Command::Explain(arguments) => lens::explain(arguments),
         Command::Sharpness(arguments) => lens::sharpness(arguments),
+        Command::Memory(arguments) => memory::run(arguments),
         Command::Train(arguments) => train::run(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Predict(arguments) => predict::run(arguments),

@@ -10,6 +10,7 @@
 //! | [`check_gradients`] | whether a gradient is right, at which element it is not, and what f32 and bf16 lose of it |
 //! | [`Curvature`], [`sharpness`] | eigenvalues, trace and spectrum of the Hessian; the largest stable step; slices of the loss |
 //! | [`GradientFlow`] | what each layer does to activations and gradients, and what is wrong with it |
+//! | [`memory()`] | what the memory of a step goes to, and what a budget would have computed again |
 //! | [`explain`] | a gradient as the product of Jacobians, path by path, with formulas |
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod curvature;
 pub mod derivation;
 pub mod flow;
 pub mod lift;
+pub mod memory;
 pub mod nonfinite;
 pub mod place;
 pub mod replay;
@@ -26,6 +28,7 @@ pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_wi
 pub use curvature::{Curvature, Sharpness, sharpness};
 pub use derivation::{Derivation, explain};
 pub use flow::{FlowOptions, GradientFlow};
+pub use memory::{MemoryReport, memory};
 pub use nonfinite::{NonFinite, trace_nonfinite, trace_program, trace_values};
 
 /// The code blocks of the documentation, run as tests.

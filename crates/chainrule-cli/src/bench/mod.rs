@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use workloads::{Ready, WORKLOADS};
+use workloads::{Machine, Ready, WORKLOADS};
 
 /// Time the steps of usual networks
 #[derive(Args)]
@@ -42,6 +42,9 @@ pub struct BenchArgs {
     /// Examples in a batch [default: the workload's own]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// The most that a step may take, as 300MB: what exceeds it is computed again
+    #[arg(long, value_name = "BYTES", value_parser = crate::memory::parse_bytes)]
+    memory_budget: Option<usize>,
     /// Show where the time of a step goes, by kernel and by line
     #[arg(long)]
     profile: bool,
@@ -54,6 +57,10 @@ pub struct BenchArgs {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn machine(arguments: &BenchArgs) -> Machine {
+    Machine { threads: arguments.threads, memory_budget: arguments.memory_budget }
 }
 
 /// What was measured.
@@ -90,7 +97,10 @@ pub fn run(arguments: BenchArgs) -> Outcome {
     if arguments.threads == 0 || !arguments.seconds.is_finite() || arguments.batch == Some(0) {
         return Err(Failure::input("--threads, --seconds and --batch are numbers above zero"));
     }
-    let mut ready = workloads::ready(name, arguments.threads, arguments.batch).ok_or_else(unknown)?;
+    let mut ready = workloads::ready(name, machine(&arguments), arguments.batch).ok_or_else(unknown)?;
+    if let Some(refused) = ready.refused.take() {
+        return Err(Failure::input(refused));
+    }
     if arguments.program {
         return outcome::print(&ready.listing);
     }
@@ -128,8 +138,11 @@ fn table(arguments: &BenchArgs) -> Outcome {
     let mut rows = Vec::new();
     for name in WORKLOADS {
         let started = Instant::now();
-        let ready = workloads::ready(name, arguments.threads, arguments.batch);
+        let ready = workloads::ready(name, machine(arguments), arguments.batch);
         let mut ready = ready.ok_or_else(|| Failure::work(format!("{name} is listed and unknown")))?;
+        if let Some(refused) = ready.refused.take() {
+            return Err(Failure::input(format!("{name}: {refused}")));
+        }
         rows.push(measure(name, arguments, &mut ready, started));
     }
     if arguments.json {

@@ -41,54 +41,65 @@ pub struct Ready {
     pub memory: (usize, usize),
     /// Program and plan as text.
     pub listing: String,
+    /// Why it cannot run: a memory budget that cannot be met.
+    pub refused: Option<String>,
+}
+
+/// What a step may use.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    /// Threads that run kernels.
+    pub threads: usize,
+    /// Bytes that a step may take.
+    pub memory_budget: Option<usize>,
 }
 
 /// Builds a workload of this name.
-pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> {
+pub fn ready(name: &str, machine: Machine, batch: Option<usize>) -> Option<Ready> {
     let normal = |seed: u64, shape: &[usize]| Key::new(seed).normal(shape, DType::F32);
     let below = |seed: u64, shape: &[usize], n: i64| {
         (Key::new(seed).uniform(shape, DType::F64) * n as f64).floor().cast(DType::I64)
     };
     let size = |usual: usize| batch.unwrap_or(usual);
     Some(match name {
-        "gemm1024" => product(threads, normal(11, &[1024, 1024]), normal(12, &[1024, 1024])),
-        "gemm2048" => product(threads, normal(11, &[2048, 2048]), normal(12, &[2048, 2048])),
-        "chain1000" => chain(threads),
+        "gemm1024" => product(machine, normal(11, &[1024, 1024]), normal(12, &[1024, 1024])),
+        "gemm2048" => product(machine, normal(11, &[2048, 2048]), normal(12, &[2048, 2048])),
+        "chain1000" => chain(machine),
         "tiny" => {
             let n = size(32);
             let data = (normal(11, &[n, 2]), normal(12, &[n, 1]));
             let loss = |m: &Tiny, x: &Tensor, y: &Tensor| m.forward(x).mean_squared_error(y);
-            train(threads, Tiny::new(), |m| Sgd::new(m, 0.1), data, loss)
+            train(machine, Tiny::new(), |m| Sgd::new(m, 0.1), data, loss)
         }
         "mlp" => {
             let n = size(128);
             let data = (normal(11, &[n, 784]), below(12, &[n], 10));
             let loss = |m: &Mlp, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
-            train(threads, Mlp::new(&Key::new(1), &[784, 512, 512, 10]), |m| Adam::new(m, 1e-3), data, loss)
+            train(machine, Mlp::new(&Key::new(1), &[784, 512, 512, 10]), |m| Adam::new(m, 1e-3), data, loss)
         }
         "cnn" => {
             let n = size(64);
             let data = (normal(11, &[n, 1, 28, 28]), below(12, &[n], 10));
             let loss = |m: &Cnn, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
-            train(threads, Cnn::new(), |m| Adam::new(m, 1e-3), data, loss)
+            train(machine, Cnn::new(), |m| Adam::new(m, 1e-3), data, loss)
         }
         "lstm" => {
             let n = size(32);
             let data = (below(11, &[64, n], VOCABULARY as i64), below(12, &[64, n], VOCABULARY as i64));
             let loss = |m: &Characters, x: &Tensor, y: &Tensor| m.forward(x).cross_entropy(y);
-            train(threads, Characters::new(), |m| Adam::new(m, 1e-3), data, loss)
+            train(machine, Characters::new(), |m| Adam::new(m, 1e-3), data, loss)
         }
         "gpt" => {
             let n = size(12);
-            gpt(threads, (below(11, &[n, 64], VOCABULARY as i64), below(12, &[n, 64], VOCABULARY as i64)))
+            gpt(machine, (below(11, &[n, 64], VOCABULARY as i64), below(12, &[n, 64], VOCABULARY as i64)))
         }
-        "dcgan" => dcgan(threads, (normal(11, &[size(64), 1, 28, 28]).tanh(), normal(12, &[size(64), 64]))),
-        "generate" => generate(threads, size(1)),
+        "dcgan" => dcgan(machine, (normal(11, &[size(64), 1, 28, 28]).tanh(), normal(12, &[size(64), 64]))),
+        "generate" => generate(machine, size(1)),
         "mlp1" => {
             let mlp = Mlp::new(&Key::new(1), &[784, 512, 512, 10]);
             let parameters = parameter_count(&mlp);
             let asked = (mlp, normal(11, &[size(1), 784]));
-            stepping(threads, (), asked, parameters, |((), (mlp, x)): &((), (Mlp, Tensor))| {
+            stepping(machine, (), asked, parameters, |((), (mlp, x)): &((), (Mlp, Tensor))| {
                 ((), mlp.forward(x).max(..))
             })
         }
@@ -96,7 +107,7 @@ pub fn ready(name: &str, threads: usize, batch: Option<usize>) -> Option<Ready> 
             let n = size(256);
             let data = (normal(11, &[n, WIDTH]), normal(12, &[n, WIDTH]));
             let loss = |m: &Deep, x: &Tensor, y: &Tensor| m.forward(x).mean_squared_error(y);
-            train(threads, Deep::new(100, name == "deep_ckpt"), |m| Sgd::new(m, 1e-2), data, loss)
+            train(machine, Deep::new(100, name == "deep_ckpt"), |m| Sgd::new(m, 1e-2), data, loss)
         }
         _ => return None,
     })
@@ -106,18 +117,18 @@ type Data = (Tensor, Tensor);
 
 /// Compiles a step of state and data, and keeps both.
 fn stepping<S: Tree + Clone + 'static, D: Tree + Clone + 'static, F: Fn(&(S, D)) -> (S, Tensor) + 'static>(
-    threads: usize,
+    machine: Machine,
     state: S,
     data: D,
     parameters: usize,
     f: F,
 ) -> Ready {
-    renewed(threads, state, data, parameters, usize::MAX, f)
+    renewed(machine, state, data, parameters, usize::MAX, f)
 }
 
 /// [`stepping`], where the state is again the first one after so many steps.
 fn renewed<S: Tree + Clone + 'static, D: Tree + Clone + 'static, F: Fn(&(S, D)) -> (S, Tensor) + 'static>(
-    threads: usize,
+    machine: Machine,
     state: S,
     data: D,
     parameters: usize,
@@ -125,9 +136,18 @@ fn renewed<S: Tree + Clone + 'static, D: Tree + Clone + 'static, F: Fn(&(S, D)) 
     f: F,
 ) -> Ready {
     let (state, data) = (values(&state), values(&data));
-    let mut compiled: Compiled<(S, D), (S, Tensor), F> = compile(f).threads(threads);
+    let mut compiled: Compiled<(S, D), (S, Tensor), F> = compile(f).threads(machine.threads);
+    if let Some(bytes) = machine.memory_budget {
+        compiled = compiled.memory_budget(bytes);
+    }
     let arguments = (state, data);
     let start = Instant::now();
+    let refused = compiled.memory(&arguments, &|_| None).err().map(|error| error.to_string());
+    if let Some(refused) = refused {
+        let step = Box::new(|_: Option<&mut Profile>| f64::NAN);
+        let refused = Some(refused);
+        return Ready { step, parameters, compile_s: 0.0, flops: 0, memory: (0, 0), listing: String::new(), refused };
+    }
     let flops = compiled.program(&arguments).flops();
     let compile_s = start.elapsed().as_secs_f64();
     let plan = compiled.plan(&arguments);
@@ -152,7 +172,7 @@ fn renewed<S: Tree + Clone + 'static, D: Tree + Clone + 'static, F: Fn(&(S, D)) 
             _ => read.item::<f32>() as f64,
         }
     };
-    Ready { step: Box::new(step), parameters, compile_s, flops, memory, listing }
+    Ready { step: Box::new(step), parameters, compile_s, flops, memory, listing, refused: None }
 }
 
 /// Expressions computed.
@@ -162,7 +182,7 @@ fn values<T: Tree>(tree: &T) -> T {
 
 /// The usual step: value and gradient of a loss, and an optimizer's update.
 fn train<M: Tree + Clone + 'static, O: Optimizer<M> + Clone + 'static>(
-    threads: usize,
+    machine: Machine,
     model: M,
     optimizer: impl Fn(&M) -> O,
     data: Data,
@@ -170,15 +190,15 @@ fn train<M: Tree + Clone + 'static, O: Optimizer<M> + Clone + 'static>(
 ) -> Ready {
     let parameters = parameter_count(&model);
     let optimizer = optimizer(&model);
-    stepping(threads, (model, optimizer), data, parameters, move |((model, optimizer), (x, y))| {
+    stepping(machine, (model, optimizer), data, parameters, move |((model, optimizer), (x, y))| {
         let (value, gradients) = value_and_grad(|m: &M| loss(m, x, y), model);
         (optimizer.update(model, &gradients), value)
     })
 }
 
 /// A product of matrices; its first element stands for the loss.
-fn product(threads: usize, a: Tensor, b: Tensor) -> Ready {
-    stepping(threads, a.zeros_like(), (a, b), 0, |(_, (a, b))| {
+fn product(machine: Machine, a: Tensor, b: Tensor) -> Ready {
+    stepping(machine, a.zeros_like(), (a, b), 0, |(_, (a, b))| {
         let product = a.matmul(b);
         let first = product.at(0).at(0);
         (product, first)
@@ -186,9 +206,9 @@ fn product(threads: usize, a: Tensor, b: Tensor) -> Ready {
 }
 
 /// The sine a thousand times, one within the other; value and slope.
-fn chain(threads: usize) -> Ready {
+fn chain(machine: Machine) -> Ready {
     let nothing = Tensor::from(0.0f32);
-    stepping(threads, Tensor::from(0.5f32), (nothing.clone(), nothing), 0, |(x, _)| {
+    stepping(machine, Tensor::from(0.5f32), (nothing.clone(), nothing), 0, |(x, _)| {
         let f = |x: &Tensor| (0..1000).fold(x.clone(), |x, _| x.sin() * 1.01 + 0.1);
         let (value, slope) = value_and_grad(f, x);
         (x.clone(), value + slope)
@@ -196,12 +216,12 @@ fn chain(threads: usize) -> Ready {
 }
 
 /// AdamW whose decay spares the norms, gradients clipped together.
-fn gpt(threads: usize, data: Data) -> Ready {
+fn gpt(machine: Machine, data: Data) -> Ready {
     let model = Gpt::new(4, 4, 128, 64);
     let parameters = parameter_count(&model);
     let adamw = AdamW::new(&model, 1e-3).with(|rule| rule.betas = (0.9, 0.95)).weight_decay(0.1).decay_matrices_only();
     type State = (Gpt, AdamW<Gpt>);
-    stepping(threads, (model, adamw), data, parameters, |((model, adamw), (x, y)): &(State, Data)| {
+    stepping(machine, (model, adamw), data, parameters, |((model, adamw), (x, y)): &(State, Data)| {
         let (value, gradients) = value_and_grad(|m: &Gpt| m.forward(x).cross_entropy(y), model);
         let (gradients, _) = clip_norm(&gradients, 1.0);
         (adamw.update(model, &gradients), value)
@@ -210,13 +230,13 @@ fn gpt(threads: usize, data: Data) -> Ready {
 
 /// The likeliest next tokens of the language model, one a step: from one token to a full context, then anew. Keys and
 /// values of the tokens before are kept.
-fn generate(threads: usize, texts: usize) -> Ready {
+fn generate(machine: Machine, texts: usize) -> Ready {
     const CONTEXT: usize = 64;
     let model = Gpt::new(4, 4, 128, CONTEXT);
     let parameters = parameter_count(&model);
     let state = (Tensor::zeros([texts, 1], DType::I64), model.caches(texts, CONTEXT));
     type State = (Tensor, Vec<KeyValueCache>);
-    renewed(threads, state, model, parameters, CONTEXT - 1, |((token, caches), model): &(State, Gpt)| {
+    renewed(machine, state, model, parameters, CONTEXT - 1, |((token, caches), model): &(State, Gpt)| {
         let mut caches = caches.clone();
         let token = model.next(token, &mut caches).argmax(-1);
         ((token.clone(), caches), token.max(..))
@@ -225,14 +245,14 @@ fn generate(threads: usize, texts: usize) -> Ready {
 
 /// One update of the discriminator on real and made images, one of the generator; one forward pass of the generator
 /// serves both.
-fn dcgan(threads: usize, data: Data) -> Ready {
+fn dcgan(machine: Machine, data: Data) -> Ready {
     let (generator, discriminator) = (Generator::new(), Discriminator::new());
     let parameters = parameter_count(&generator) + parameter_count(&discriminator);
     let betas = |rule: &mut chainrule_nn::optimizer::rule::Adam| rule.betas = (0.5, 0.999);
     let optimizers = (Adam::new(&generator, 2e-4).with(betas), Adam::new(&discriminator, 2e-4).with(betas));
     type State = ((Generator, Discriminator), (Adam<Generator>, Adam<Discriminator>));
     let state = ((generator, discriminator), optimizers);
-    stepping(threads, state, data, parameters, |(((g, d), (adam_g, adam_d)), (real, z)): &(State, Data)| {
+    stepping(machine, state, data, parameters, |(((g, d), (adam_g, adam_d)), (real, z)): &(State, Data)| {
         // −ln σ(z) where the answer is one, −ln(1 − σ(z)) where it is zero.
         let one = |logits: &Tensor| (-logits).softplus().mean(..);
         let zero = |logits: &Tensor| logits.softplus().mean(..);

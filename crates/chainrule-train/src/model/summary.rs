@@ -112,6 +112,32 @@ impl Spec {
         Ok(Summary { layers, batch, parameters, state, flops, step_flops, activation_bytes, memory })
     }
 
+    /// The program of one training step, optimised, for data of this form. Its inputs are named `0.…` for what is trained and
+    /// its optimizer (`0.model.hidden.weight`, `0.optimizer.…`), `1.…` for the batch.
+    ///
+    /// # Errors
+    /// As [`Spec::build`].
+    pub fn step_program(&self, example: &ExampleType) -> Result<Program, ModelError> {
+        let (network, _) = self.build_rows(example, &Key::new(0))?;
+        Ok(match network.form() {
+            super::Form::Gan => self.written(&self.gan(), &self.gan_start(&network, 1000)?, example),
+            _ => {
+                let (task, optimizer) = (self.task(1000), self.optimizer(&network, 1000)?);
+                let start: Fit<Network, AnyOptimizer<Network>> = task.start(network, optimizer);
+                self.written(&task, &start, example)
+            }
+        })
+    }
+
+    fn written<T: Task>(&self, task: &T, start: &T::State, example: &ExampleType) -> Program {
+        let batch = Spec::batch_of(example, self.train().batch.saturating_mul(self.batches_a_step()));
+        let given = (tree::map(start, |leaf| placeholder(leaf.ty())), batch, Key(placeholder(Key::new(0).0.ty())));
+        let after = task.step(&given.0, &given.1, &given.2);
+        let inputs: Vec<(String, Tensor)> =
+            tree::named_leaves(&given).into_iter().map(|(name, _, leaf)| (name, leaf)).collect();
+        named_program(&inputs, &tree::leaves(&after))
+    }
+
     /// So many examples that are not known.
     fn batch_of(example: &ExampleType, examples: usize) -> Batch {
         let types = |types: &[Type]| types.iter().map(|ty| placeholder(&batched(ty, examples))).collect();
@@ -127,13 +153,8 @@ impl Spec {
         let parameters = leaves.iter().filter(|leaf| leaf.1 == Role::Parameter);
         let gradients = parameters.map(|leaf| leaf.2.ty().bytes()).sum();
         let state = tree::map(&start, |leaf| placeholder(leaf.ty()));
-        let key = Key(placeholder(Key::new(0).0.ty()));
-        let (after, measures) = task.step(&state, &batch, &key);
         let evaluated = task.evaluate(&state, &looked_at);
-        let step = program(
-            &[tree::leaves(&state), tree::leaves(&batch), tree::leaves(&key)].concat(),
-            &tree::leaves(&(after, measures)),
-        );
+        let step = self.written(task, &start, example);
         let evaluation = program(&[tree::leaves(&state), tree::leaves(&looked_at)].concat(), &tree::leaves(&evaluated));
         let (step_plan, evaluation_plan) = (laid(&step), laid(&evaluation));
         let taken = |plan: &Plan| plan.arena_bytes() + plan.result_bytes();
@@ -184,7 +205,11 @@ fn flops(row: &Row) -> u64 {
 /// What is done from all leaves of one tree to those of another.
 fn program(inputs: &[Tensor], outputs: &[Tensor]) -> Program {
     let named: Vec<(String, Tensor)> = inputs.iter().map(|input| (String::new(), input.clone())).collect();
-    match capture("step", &named, outputs) {
+    named_program(&named, outputs)
+}
+
+fn named_program(inputs: &[(String, Tensor)], outputs: &[Tensor]) -> Program {
+    match capture("step", inputs, outputs) {
         Ok(program) => optimize(program),
         Err(error) => panic!("summary: {error}"),
     }
