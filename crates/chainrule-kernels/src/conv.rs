@@ -10,6 +10,7 @@ mod by_taps;
 mod room;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 use crate::alphabet::DType;
 use crate::element::Stored;
@@ -18,6 +19,8 @@ use crate::pool::{Pool, Shared};
 use crate::view::{Dims, View, ViewMut, numel};
 use crate::window;
 use room::Space;
+use std::any::TypeId;
+use std::sync::OnceLock;
 
 /// How a kernel passes over its input; every list has one entry for each spatial dimension.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,16 +77,46 @@ impl ConvSpec {
 
 /// Cross-correlation of `lhs` [N, G·Ci, S..] with `rhs` [G·Co, Ci, K..] into `out` [N, G·Co, O..]; the kernel is not
 /// flipped. bf16 and f16 are computed in f32 and rounded once.
+///
+/// 3×3 kernels of many channels in f32 go by Winograd's minimal filtering, whose rounding error is up to about three times
+/// that of the plain sum; `CHAINRULE_CONV=direct` in the environment turns it off.
 pub fn conv(pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut) {
+    static WANTED: OnceLock<Option<Strategy>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| match std::env::var("CHAINRULE_CONV").as_deref() {
+        Ok("direct") => Some(Strategy::Direct),
+        Ok("results") => Some(Strategy::Results),
+        Ok("taps") => Some(Strategy::Taps),
+        Ok("winograd") => Some(Strategy::Winograd),
+        _ => None,
+    });
+    conv_by(*wanted, pool, spec, lhs, rhs, out)
+}
+
+/// Ways of a convolution. Where one cannot do what is asked, the direct one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strategy {
+    /// Along results or taps, whichever are more.
+    Direct,
+    Results,
+    Taps,
+    Winograd,
+}
+
+/// Channels on either side from which Winograd's transforms pay, as measured.
+const MANY: usize = 32;
+/// Results of an image that fill its tiles.
+const WIDE: usize = 16;
+
+fn conv_by(wanted: Option<Strategy>, pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut) {
     assert!(lhs.dtype == rhs.dtype && lhs.dtype != DType::Bool, "conv: {} with {}", lhs.dtype, rhs.dtype);
     match lhs.dtype {
-        DType::F32 => run::<f32>(pool, spec, lhs, rhs, out),
-        DType::F64 => run::<f64>(pool, spec, lhs, rhs, out),
-        DType::BF16 => run::<half::bf16>(pool, spec, lhs, rhs, out),
-        DType::F16 => run::<half::f16>(pool, spec, lhs, rhs, out),
-        DType::I32 => run::<i32>(pool, spec, lhs, rhs, out),
-        DType::I64 => run::<i64>(pool, spec, lhs, rhs, out),
-        DType::U8 | DType::Bool => run::<u8>(pool, spec, lhs, rhs, out),
+        DType::F32 => run::<f32>(wanted, pool, spec, lhs, rhs, out),
+        DType::F64 => run::<f64>(wanted, pool, spec, lhs, rhs, out),
+        DType::BF16 => run::<half::bf16>(wanted, pool, spec, lhs, rhs, out),
+        DType::F16 => run::<half::f16>(wanted, pool, spec, lhs, rhs, out),
+        DType::I32 => run::<i32>(wanted, pool, spec, lhs, rhs, out),
+        DType::I64 => run::<i64>(wanted, pool, spec, lhs, rhs, out),
+        DType::U8 | DType::Bool => run::<u8>(wanted, pool, spec, lhs, rhs, out),
     }
 }
 
@@ -105,6 +138,7 @@ fn count(sizes: [usize; 3]) -> usize {
 
 /// One convolution of a part of the taps into a part of the results.
 struct Job<'a, T> {
+    wanted: Option<Strategy>,
     groups: usize,
     batch: usize,
     /// Input channels and results of a group.
@@ -128,7 +162,7 @@ struct Job<'a, T> {
     out_channel: usize,
 }
 
-fn run<T>(pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut)
+fn run<T>(wanted: Option<Strategy>, pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut)
 where
     T: Stored,
     T::Number: Multiply,
@@ -153,6 +187,7 @@ where
     let spatial = three(&rs[2..], 0);
     let out_steps = three(&crate::view::contiguous_strides(&sizes), 0);
     let job = Job {
+        wanted,
         groups,
         batch: x[0],
         inputs: w[1],
@@ -209,6 +244,7 @@ where
         let last = space.result.map(|n| n as isize - 1);
         let ends: isize = (0..3).map(|axis| last[axis] * self.out_steps[axis]).sum();
         Job {
+            wanted: self.wanted,
             groups: 1,
             batch: self.outputs,
             inputs: self.inputs,
@@ -273,7 +309,33 @@ where
         if taps == 0 {
             return self.zeros(out);
         }
-        if taps > results { self.by_taps(pool, out) } else { self.by_results(pool, out) }
+        match self.strategy() {
+            Strategy::Winograd => {
+                // SAFETY: the strategy is taken for f32 only, which `T` then is.
+                let (job, out) = unsafe { (&*std::ptr::from_ref(self).cast::<Job<f32>>(), out.cast::<f32>()) };
+                job.winograd(pool, out)
+            }
+            Strategy::Taps => self.by_taps(pool, out),
+            _ => self.by_results(pool, out),
+        }
+    }
+
+    /// The way that suits the shape.
+    fn strategy(&self) -> Strategy {
+        let Space { kernel, kernel_step, result, result_step, dilation, .. } = self.space;
+        let direct = if count(kernel) > count(result) { Strategy::Taps } else { Strategy::Results };
+        let tiled = TypeId::of::<T>() == TypeId::of::<f32>()
+            && (kernel, result[0]) == ([1, 3, 3], 1)
+            && [kernel_step, result_step, dilation] == [[1; 3]; 3]
+            && self.out_steps[2] == 1
+            && self.out_steps[1] >= 0;
+        let many = self.inputs.min(self.outputs) >= MANY && count(result) >= WIDE;
+        match self.wanted {
+            Some(Strategy::Winograd) if tiled => Strategy::Winograd,
+            None if tiled && many => Strategy::Winograd,
+            Some(wanted @ (Strategy::Taps | Strategy::Results)) => wanted,
+            _ => direct,
+        }
     }
 
     /// Results that no tap reaches.

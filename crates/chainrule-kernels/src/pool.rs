@@ -167,6 +167,14 @@ impl<T> Shared<T> {
         unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
     }
 
+    /// The same elements as another type.
+    ///
+    /// # Safety
+    /// They are valid as that type.
+    pub(crate) unsafe fn cast<U>(self) -> Shared<U> {
+        Shared(self.0.cast())
+    }
+
     pub(crate) fn pointer(&self) -> *mut T {
         self.0
     }

@@ -32,11 +32,22 @@ fn naive(spec: &ConvSpec, lhs: &Value, rhs: &Value) -> Vec<f64> {
         .collect()
 }
 
+fn by(wanted: Option<Strategy>, spec: &ConvSpec, lhs: &Value, rhs: &Value, count: usize) -> Vec<f64> {
+    on_pools(lhs.dtype, count, |pool, out| conv_by(wanted, pool, spec, lhs.view(), rhs.view(), out))
+}
+
 fn check(spec: &ConvSpec, lhs: &Value, rhs: &Value) {
     let expected = naive(spec, lhs, rhs);
-    let got = on_pools(lhs.dtype, expected.len(), |pool, out| conv(pool, spec, lhs.view(), rhs.view(), out));
-    let what = format!("{spec:?} {:?} {:?}", lhs.layout, rhs.layout);
-    assert_close(&got, &expected, lhs.dtype, (numel(&rhs.shape()[1..]) as f64).sqrt() * 8.0, &what);
+    let scale = (numel(&rhs.shape()[1..]) as f64).sqrt() * 8.0;
+    for wanted in [None, Some(Strategy::Results), Some(Strategy::Taps), Some(Strategy::Winograd)] {
+        // One sum of many thousand terms is not what that way is for.
+        if wanted == Some(Strategy::Results) && numel(&rhs.shape()[1..]) > 2000 {
+            continue;
+        }
+        let got = by(wanted, spec, lhs, rhs, expected.len());
+        let what = format!("{wanted:?} {spec:?} {:?} {:?}", lhs.layout, rhs.layout);
+        assert_close(&got, &expected, lhs.dtype, scale, &what);
+    }
 }
 
 #[test]
@@ -113,5 +124,40 @@ fn weight_gradients() {
             assert_eq!(spec.output_sizes(&[to; 2], &[from; 2])[..], [k; 2]);
             check(&spec, &y, &x);
         }
+    }
+}
+
+/// Tiles that reach over every edge, over images and over groups.
+#[test]
+fn three_by_three() {
+    let mut rng = Rng(15);
+    for round in 0..40 {
+        let (n, ci, co, groups) = (1 + rng.below(4), 1 + rng.below(20), 1 + rng.below(30), 1 + rng.below(2));
+        let sizes = [3 + rng.below(20), 3 + rng.below(if round % 3 == 0 { 70 } else { 20 })];
+        let mut pads = || vec![rng.below(4) as isize - 1, rng.below(3) as isize];
+        let spec = ConvSpec { pad_low: pads(), pad_high: pads(), groups, ..ConvSpec::plain(2) };
+        let x = Value::random(&mut rng, DType::F32, &[n, groups * ci, sizes[0], sizes[1]]);
+        check(&spec, &x, &Value::random(&mut rng, DType::F32, &[groups * co, ci, 3, 3]));
+    }
+}
+
+/// Winograd's root of the mean squared error is at most three times that of the direct sum.
+#[test]
+fn winograd_is_nearly_as_exact() {
+    let mut rng = Rng(16);
+    for ci in [16, 64, 200] {
+        let mut some = |shape: &[usize]| {
+            let values: Vec<f64> = (0..numel(shape)).map(|_| (rng.unit() * 2.0 - 1.0) as f32 as f64).collect();
+            Value::of(DType::F32, shape, &values)
+        };
+        let (x, w) = (some(&[2, ci, 14, 14]), some(&[16, ci, 3, 3]));
+        let spec = ConvSpec { pad_low: vec![1, 1], pad_high: vec![1, 1], ..ConvSpec::plain(2) };
+        let exact = naive(&spec, &x, &w);
+        let [winograd, direct] = [Strategy::Winograd, Strategy::Direct].map(|wanted| {
+            let got = by(Some(wanted), &spec, &x, &w, exact.len());
+            let squares: f64 = got.iter().zip(&exact).map(|(g, e)| (g - e) * (g - e)).sum();
+            (squares / exact.len() as f64).sqrt()
+        });
+        assert!(winograd > 0.0 && winograd < 3.0 * direct, "{ci} channels: {winograd:e} against {direct:e}");
     }
 }
