@@ -102,7 +102,7 @@ fn weight_gradients() {
         ([3, 17, 3], [31, 10], [5, 3, 0]),
     ];
     for ([ci, co, n], [from, to], [k, stride, pad]) in cases {
-        for dtype in [DType::F32, DType::F64, DType::F16] {
+        for dtype in [DType::F32, DType::F16] {
             // The last windows may not reach the end of the input.
             let high = ((to - 1) * stride + k) as isize - (from + pad) as isize;
             let (pads, steps, high) = (vec![pad as isize; 2], vec![stride; 2], vec![high; 2]);
@@ -132,8 +132,8 @@ fn weight_gradients() {
 fn three_by_three() {
     let mut rng = Rng(15);
     for round in 0..40 {
-        let (n, ci, co, groups) = (1 + rng.below(4), 1 + rng.below(20), 1 + rng.below(30), 1 + rng.below(2));
-        let sizes = [3 + rng.below(20), 3 + rng.below(if round % 3 == 0 { 70 } else { 20 })];
+        let (n, ci, co, groups) = (1 + rng.below(3), 1 + rng.below(6), 1 + rng.below(14), 1 + rng.below(2));
+        let sizes = [3 + rng.below(9), 3 + rng.below(if round % 3 == 0 { 60 } else { 20 })];
         let mut pads = || vec![rng.below(4) as isize - 1, rng.below(3) as isize];
         let spec = ConvSpec { pad_low: pads(), pad_high: pads(), groups, ..ConvSpec::plain(2) };
         let x = Value::random(&mut rng, DType::F32, &[n, groups * ci, sizes[0], sizes[1]]);
@@ -145,7 +145,7 @@ fn three_by_three() {
 #[test]
 fn winograd_is_nearly_as_exact() {
     let mut rng = Rng(16);
-    for ci in [16, 64, 200] {
+    for ci in [16, 100] {
         let mut some = |shape: &[usize]| {
             let values: Vec<f64> = (0..numel(shape)).map(|_| (rng.unit() * 2.0 - 1.0) as f32 as f64).collect();
             Value::of(DType::F32, shape, &values)
