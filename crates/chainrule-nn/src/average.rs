@@ -1,7 +1,10 @@
-//! Averages of a model over its training, for evaluation: exponential (EMA) and stochastic (SWA).
+//! Averages of a model over its training, for evaluation: exponential (EMA) and stochastic (SWA); and the running
+//! statistics that belong to averaged weights.
 
-use chainrule::tensor::Tensor;
-use chainrule::tree::{self, Tree};
+use crate::context::{Context, with_state_of};
+use chainrule::execute::{ExecuteError, compile};
+use chainrule::tensor::{Key, Tensor};
+use chainrule::tree::{self, Role, Tree};
 
 /// A running average of a model, as a tree whose leaves are state.
 ///
@@ -52,7 +55,7 @@ impl<M: Tree> Average<M> {
     /// The mean of the models of the steps `start`, `start + every`, … counted from 0. P. Izmailov et al., "Averaging
     /// weights leads to wider optima and better generalization", 2018. Before the first, it is the newest model.
     ///
-    /// Running statistics that belong to the averaged weights exactly take a pass over the data in training mode.
+    /// Running statistics that belong to the averaged weights exactly take a pass over the data: [`refresh_statistics`].
     #[doc(alias = "SWA")]
     pub fn stochastic(model: &M, start: u64, every: u64) -> Average<M> {
         Average::new(model, Kind::Stochastic { start, every: every.max(1) })
@@ -98,6 +101,48 @@ fn moved(old: &Tensor, new: &Tensor, part: &Tensor) -> Tensor {
     }
     let part = part.cast(old.dtype());
     old * (1.0 - &part) + new * part
+}
+
+/// A model whose running statistics are the plain means over these batches, all seen with the weights as they are: what an
+/// average of weights needs where there are batch norms. As PyTorch's `update_bn`; `forward` is a pass as in training.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule_nn::prelude::*;
+/// let norm = BatchNorm::new(1);
+/// let batches = [Tensor::from([[1.0f32], [3.0]]), Tensor::from([[7.0f32], [9.0]])];
+/// let pass = |norm: &mut BatchNorm, x: &Tensor, context: &mut Context| norm.forward(x, context);
+/// let norm = refresh_statistics(&norm, batches, &Key::new(1), pass).unwrap();
+/// assert_eq!((norm.running_mean.item::<f32>(), norm.num_batches_tracked.item::<i64>()), (5.0, 2));
+/// ```
+///
+/// # Errors
+/// If a value of a batch does not fit: an index outside its axis.
+///
+/// # Panics
+/// Where the pass does.
+#[doc(alias = "update_bn")]
+#[track_caller]
+pub fn refresh_statistics<M: Tree + Clone, B: Tree>(
+    model: &M,
+    batches: impl IntoIterator<Item = B>,
+    key: &Key,
+    forward: impl Fn(&mut M, &B, &mut Context) -> Tensor,
+) -> Result<M, ExecuteError> {
+    let mut model = tree::map_named(model, |path, role, leaf| match (role, path.rsplit('.').next()) {
+        (Role::State, Some("running_mean" | "num_batches_tracked")) => leaf.zeros_like(),
+        (Role::State, Some("running_var")) => leaf.ones_like(),
+        _ => leaf.clone(),
+    });
+    let mut pass = compile(|(model, batch, step): &(M, B, Tensor)| {
+        let mut after = model.clone();
+        forward(&mut after, batch, &mut Context::gathering(key.fold(step)));
+        with_state_of(model, &after)
+    });
+    for (step, batch) in batches.into_iter().enumerate() {
+        model = pass.run((model, batch, Tensor::from(step as i64)))?;
+    }
+    Ok(model)
 }
 
 #[cfg(test)]

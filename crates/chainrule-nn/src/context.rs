@@ -22,17 +22,29 @@ use chainrule::tree::{self, Role, Tree};
 pub struct Context {
     key: Option<Key>,
     drawn: i64,
+    gathers: bool,
 }
 
 impl Context {
     /// A pass that trains. The key must be new in every step: `Key::new(seed).fold(&step)`.
     pub fn training(key: Key) -> Context {
-        Context { key: Some(key), drawn: 0 }
+        Context { key: Some(key), drawn: 0, gathers: false }
+    }
+
+    /// A pass as in training in which running statistics become plain means over all passes since they were reset,
+    /// whatever the momentum of their layers: [`refresh_statistics`](crate::average::refresh_statistics).
+    pub fn gathering(key: Key) -> Context {
+        Context { gathers: true, ..Context::training(key) }
+    }
+
+    /// Whether running statistics are plain means.
+    pub fn is_gathering(&self) -> bool {
+        self.gathers
     }
 
     /// A pass that only looks: no random numbers, running statistics instead of the batch's.
     pub fn evaluation() -> Context {
-        Context { key: None, drawn: 0 }
+        Context { key: None, drawn: 0, gathers: false }
     }
 
     /// Whether the pass trains.

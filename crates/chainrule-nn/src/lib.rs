@@ -42,7 +42,7 @@ pub mod schedule;
 /// What most programs need: `use chainrule_nn::prelude::*`.
 pub mod prelude {
     pub use crate::accumulate::accumulate;
-    pub use crate::average::Average;
+    pub use crate::average::{Average, refresh_statistics};
     pub use crate::clip::{clip_adaptive, clip_norm, clip_norm_each, clip_value, global_norm};
     pub use crate::context::{Context, value_and_grad_with_state};
     pub use crate::init;

@@ -125,6 +125,8 @@ fn settings_that_make_no_sense_are_named() {
         (r#"{"name":"sgd","rate":1,"schedule":{"name":"cosine","floor":-1}}"#, "floor", "not negative"),
         (r#"{"name":"sgd","rate":1,"schedule":{"name":"one_cycle","rise":1.5}}"#, "rise", "less than 1"),
         (r#"{"name":"sgd","rate":1,"schedule":{"name":"step","every":0}}"#, "every", "at least 1"),
+        (r#"{"name":"sgd","rate":1,"schedule":{"name":"one_cycle","momentum":[0.8,0.9]}}"#, "momentum", "sgd has none"),
+        (r#"{"name":"adam","rate":1,"schedule":{"name":"one_cycle","momentum":[0.9,0.8]}}"#, "momentum", "lower first"),
     ] {
         let settings: OptimizerSettings = serde_json::from_str(json).expect("form");
         let error = settings.build(&model, 10).expect_err(json);

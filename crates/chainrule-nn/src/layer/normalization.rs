@@ -42,6 +42,28 @@ fn ones_and_zeros(shape: &[usize]) -> (Option<Tensor>, Option<Tensor>) {
     (Some(Tensor::ones(shape, DType::F32)), Some(Tensor::zeros(shape, DType::F32)))
 }
 
+/// (x − mean) / √(variance + ε) with a mean and a variance for each channel.
+#[track_caller]
+fn standardized(x: &Tensor, mean: &Tensor, variance: &Tensor, epsilon: f64) -> Tensor {
+    let place = |values: &Tensor| along_channels(values, x.rank());
+    (x - place(mean)) / place(&(variance + epsilon).sqrt())
+}
+
+/// The part of running statistics that a new batch has: the momentum, or as much as each batch so far.
+#[track_caller]
+fn new_part(momentum: Option<f64>, batches: &Tensor, dtype: DType) -> Tensor {
+    match momentum {
+        Some(momentum) => Tensor::full([], momentum, dtype),
+        None => 1.0 / batches.cast(dtype),
+    }
+}
+
+/// A running statistic moved by a part towards a new one.
+#[track_caller]
+fn moved(running: &Tensor, new: &Tensor, part: &Tensor) -> Tensor {
+    running * (1.0 - part) + new * part
+}
+
 /// All axes of a rank but the first few.
 fn after(first: usize, rank: usize) -> Vec<isize> {
     (first as isize..rank as isize).collect()
@@ -143,28 +165,25 @@ impl BatchNorm {
         let wide_x = wide(x);
         let y = if context.is_training() {
             let axes: Vec<isize> = std::iter::once(0).chain(after(2, x.rank())).collect();
-            self.track(&wide_x, &axes);
+            self.track(&wide_x, &axes, context);
             wide_x.normalize(&axes[..], self.epsilon)
         } else {
-            (wide_x - place(&self.running_mean)) / place(&(&self.running_var + self.epsilon).sqrt())
+            standardized(&wide_x, &self.running_mean, &self.running_var, self.epsilon)
         };
         affine(y, &self.weight, &self.bias, place).cast(x.dtype())
     }
 
     #[track_caller]
-    fn track(&mut self, x: &Tensor, axes: &[isize]) {
+    fn track(&mut self, x: &Tensor, axes: &[isize], context: &Context) {
         let count = x.numel() / x.size(1).max(1);
         assert!(count > 1, "BatchNorm: {} has {count} values a channel; training takes two or more", x.ty());
         let x = x.stop_gradient();
         let (mean, variance) = (x.mean(axes), x.variance(axes, 1));
         self.num_batches_tracked = &self.num_batches_tracked + 1i64;
-        let part = match self.momentum {
-            Some(momentum) => Tensor::full([], momentum, x.dtype()),
-            None => 1.0 / self.num_batches_tracked.cast(x.dtype()),
-        };
-        let moved = |running: &Tensor, new: Tensor| running * (1.0 - &part) + new * &part;
-        self.running_mean = moved(&self.running_mean, mean);
-        self.running_var = moved(&self.running_var, variance);
+        let momentum = self.momentum.filter(|_| !context.is_gathering());
+        let part = new_part(momentum, &self.num_batches_tracked, x.dtype());
+        self.running_mean = moved(&self.running_mean, &mean, &part);
+        self.running_var = moved(&self.running_var, &variance, &part);
     }
 }
 
@@ -343,13 +362,18 @@ impl GroupNorm {
 }
 
 /// Normalises each channel of each example of `[N, C, …]` over its places (D. Ulyanov et al. 2016). As in PyTorch it
-/// has no scale and shift unless asked for, and does the same in training and evaluation.
+/// has no scale and shift unless asked for, and does the same in training and evaluation unless it tracks statistics:
+/// then evaluation goes by the running means of what examples had in training.
 ///
 /// ```
 /// use chainrule::prelude::*;
 /// use chainrule_nn::prelude::*;
-/// let y = InstanceNorm::new(3).forward(&Tensor::iota([2, 3, 4], 2, DType::F32));
+/// let (x, context) = (Tensor::iota([2, 3, 4], 2, DType::F32), &mut Context::training(Key::new(1)));
+/// let y = InstanceNorm::new(3).forward(&x, context);
 /// assert!(y.mean(-1).abs().max(..).item::<f32>() < 1e-6);
+/// let mut tracked = InstanceNorm::new(3).tracked();
+/// tracked.forward(&x, context);
+/// assert!((tracked.running_mean.unwrap().at(0).item::<f32>() - 0.15).abs() < 1e-6);
 /// ```
 #[derive(Tree, Clone, Debug)]
 pub struct InstanceNorm {
@@ -357,18 +381,39 @@ pub struct InstanceNorm {
     pub weight: Option<Tensor>,
     /// Shift, `[C]`.
     pub bias: Option<Tensor>,
+    /// `[C]`, if it is tracked; starts at 0.
+    #[tree(state)]
+    pub running_mean: Option<Tensor>,
+    /// `[C]`, if it is tracked; starts at 1.
+    #[tree(state)]
+    pub running_var: Option<Tensor>,
+    /// Passes that only [gathered](Context::gathering) statistics, i64; others are not counted, as in PyTorch.
+    #[tree(state)]
+    pub num_batches_tracked: Option<Tensor>,
     /// Number of channels.
     #[tree(skip)]
     pub channels: usize,
     /// Added to the variance.
     #[tree(skip)]
     pub epsilon: f64,
+    /// The new batch's part of running statistics.
+    #[tree(skip)]
+    pub momentum: f64,
 }
 
 impl InstanceNorm {
     /// For so many channels, with PyTorch's ε = 10⁻⁵.
     pub fn new(channels: usize) -> InstanceNorm {
-        InstanceNorm { weight: None, bias: None, channels, epsilon: 1e-5 }
+        InstanceNorm {
+            weight: None,
+            bias: None,
+            running_mean: None,
+            running_var: None,
+            num_batches_tracked: None,
+            channels,
+            epsilon: 1e-5,
+            momentum: 0.1,
+        }
     }
 
     /// With a scale of ones and a shift of zeros. In f32.
@@ -378,20 +423,59 @@ impl InstanceNorm {
         InstanceNorm { weight, bias, ..self }
     }
 
+    /// With running statistics that evaluation goes by (PyTorch's `track_running_stats`). In f32.
+    #[track_caller]
+    pub fn tracked(self) -> InstanceNorm {
+        let (running_var, running_mean) = ones_and_zeros(&[self.channels]);
+        InstanceNorm { running_mean, running_var, num_batches_tracked: Some(Tensor::from(0i64)), ..self }
+    }
+
     /// With another ε.
     pub fn epsilon(self, epsilon: f64) -> InstanceNorm {
         InstanceNorm { epsilon, ..self }
     }
 
-    /// x normalised.
+    /// With another momentum.
+    pub fn momentum(self, momentum: f64) -> InstanceNorm {
+        InstanceNorm { momentum, ..self }
+    }
+
+    /// x normalised. In training tracked statistics become new expressions.
     ///
     /// # Panics
-    /// If the channels differ, or x has no axis of places.
+    /// If the channels differ, or x has no axis of places; if they are tracked and a channel has fewer than two places.
     #[track_caller]
-    pub fn forward(&self, x: &Tensor) -> Tensor {
+    pub fn forward(&mut self, x: &Tensor, context: &mut Context) -> Tensor {
         check_channels("InstanceNorm", x, self.channels);
         assert!(x.rank() > 2, "InstanceNorm: {} has no axis after its channels", x.ty());
-        let y = wide(x).normalize(&after(2, x.rank())[..], self.epsilon);
+        let (wide_x, axes) = (wide(x), after(2, x.rank()));
+        let y = match (&self.running_mean, &self.running_var) {
+            (Some(mean), Some(variance)) if !context.is_training() => {
+                standardized(&wide_x, mean, variance, self.epsilon)
+            }
+            _ => wide_x.normalize(&axes[..], self.epsilon),
+        };
+        if context.is_training() {
+            self.track(&wide_x, &axes, context);
+        }
         affine(y, &self.weight, &self.bias, |values| along_channels(values, x.rank())).cast(x.dtype())
+    }
+
+    #[track_caller]
+    fn track(&mut self, x: &Tensor, axes: &[isize], context: &Context) {
+        let (Some(mean), Some(variance)) = (&self.running_mean, &self.running_var) else { return };
+        let places = x.shape()[2..].iter().product::<usize>();
+        assert!(places > 1, "InstanceNorm: {} has {places} places a channel; statistics take two or more", x.ty());
+        let mut momentum = Some(self.momentum);
+        if context.is_gathering() {
+            momentum = None;
+            self.num_batches_tracked = self.num_batches_tracked.as_ref().map(|batches| batches + 1i64);
+        }
+        let one = Tensor::from(1i64);
+        let part = new_part(momentum, self.num_batches_tracked.as_ref().unwrap_or(&one), x.dtype());
+        let x = x.stop_gradient();
+        let (new_mean, new_variance) = (x.mean(axes).mean(0), x.variance(axes, 1).mean(0));
+        self.running_mean = Some(moved(mean, &new_mean, &part));
+        self.running_var = Some(moved(variance, &new_variance, &part));
     }
 }

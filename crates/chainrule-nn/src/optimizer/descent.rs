@@ -36,6 +36,7 @@ pub struct Descent<M, R> {
     pub step: Tensor,
     rule: R,
     schedule: Schedule,
+    momentum: Option<Schedule>,
     weight_decay: f64,
     groups: Vec<(Select, Group)>,
     plateau: Option<Plateau>,
@@ -82,6 +83,7 @@ impl<M: Tree, R: Rule> Descent<M, R> {
         Descent {
             step: Tensor::from(0i64),
             schedule: rate.into(),
+            momentum: None,
             weight_decay: rule.weight_decay(),
             groups: Vec::new(),
             plateau: None,
@@ -101,6 +103,16 @@ impl<M: Tree, R: Rule> Descent<M, R> {
     pub fn with(mut self, change: impl FnOnce(&mut R)) -> Descent<M, R> {
         change(&mut self.rule);
         self.restarted()
+    }
+
+    /// With the rule's momentum, μ or β₁, as a schedule has it: [`Schedule::one_cycle_momentum`].
+    ///
+    /// # Panics
+    /// If the rule has none.
+    #[track_caller]
+    pub fn momentum_schedule(self, momentum: Schedule) -> Descent<M, R> {
+        assert!(self.rule.has_momentum(), "momentum_schedule: {} has no momentum", self.rule.name());
+        Descent { momentum: Some(momentum), ..self }
     }
 
     /// With weight decay λ, coupled or not as the rule has it.
@@ -197,6 +209,7 @@ impl<M, R> Descent<M, R> {
             step: self.step.clone(),
             rule,
             schedule: self.schedule.clone(),
+            momentum: self.momentum.clone(),
             weight_decay: self.weight_decay,
             groups: self.groups.clone(),
             plateau: self.plateau.clone(),
@@ -214,7 +227,8 @@ impl<M: Tree, R: Rule + Clone> Optimizer<M> for Descent<M, R> {
         let fits = moments.iter().chain([&gradients]).all(|leaves| leaves.len() == named.len());
         assert!(fits, "update: the model, its gradient and the optimizer are not of one form");
         let step = &self.step + 1i64;
-        let (numbers, carried) = self.rule.numbers(&step.cast(DType::F64), self.carried.as_ref());
+        let momentum = self.momentum.as_ref().map(|momentum| momentum.rate(&self.step));
+        let (numbers, carried) = self.rule.numbers(&step.cast(DType::F64), self.carried.as_ref(), momentum.as_ref());
         let rate = self.rate();
         let mut weights = Vec::with_capacity(named.len());
         for (place, (path, role, weight)) in named.iter().enumerate() {
@@ -226,8 +240,14 @@ impl<M: Tree, R: Rule + Clone> Optimizer<M> for Descent<M, R> {
             let mut here: Vec<Tensor> = moments.iter().map(|leaves| leaves[place].clone()).collect();
             let decay = group.weight_decay.unwrap_or(self.weight_decay);
             let rate = if group.rate == 1.0 { rate.clone() } else { &rate * group.rate };
-            let parameter =
-                Parameter { path, weight, gradient: &gradients[place], weight_decay: decay, numbers: &numbers };
+            let parameter = Parameter {
+                path,
+                weight,
+                gradient: &gradients[place],
+                weight_decay: decay,
+                numbers: &numbers,
+                momentum: momentum.as_ref(),
+            };
             weights.push(moved(&self.rule, parameter, &rate, &mut here));
             here.into_iter().zip(&mut moments).for_each(|(leaf, leaves)| leaves[place] = leaf);
         }

@@ -72,8 +72,11 @@ impl Rule for AnyRule {
     fn carried(&self) -> Option<f64> {
         self.rule().carried()
     }
-    fn numbers(&self, t: &Tensor, carried: Option<&Tensor>) -> Numbers {
-        self.rule().numbers(t, carried)
+    fn has_momentum(&self) -> bool {
+        self.rule().has_momentum()
+    }
+    fn numbers(&self, t: &Tensor, carried: Option<&Tensor>, momentum: Option<&Tensor>) -> Numbers {
+        self.rule().numbers(t, carried, momentum)
     }
     fn direction(&self, parameter: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         self.rule().direction(parameter, moments)
@@ -190,6 +193,13 @@ impl OptimizerSettings {
             None => Schedule::constant(self.rate),
         };
         let mut optimizer = Descent::with_rule(model, schedule, self.rule()?);
+        if let Some(momentum) = self.schedule.as_ref().map(|schedule| schedule.momentum(steps)).transpose()?.flatten() {
+            if !optimizer.rule().has_momentum() {
+                let problem = format!("of the schedule: {} has none that could change; for sgd, say one", self.name);
+                return Err(SettingsError::new("momentum", problem));
+            }
+            optimizer = optimizer.momentum_schedule(momentum);
+        }
         if let Some(decay) = self.weight_decay {
             optimizer = optimizer.weight_decay(not_negative("weight_decay", decay)?);
         }

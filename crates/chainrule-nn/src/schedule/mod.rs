@@ -93,13 +93,35 @@ impl Schedule {
 
     /// Half a cosine up from peak/`divide` to `peak` over the first `rise` of `steps` steps, and half a cosine down to
     /// peak/(`divide`·`last_divide`) over the rest. L. Smith and N. Topin, "Super-convergence", 2018. As PyTorch's
-    /// `OneCycleLR` with its defaults (0.3, 25, 10⁴), but momentum stays as it is.
+    /// `OneCycleLR` with its defaults (0.3, 25, 10⁴); its momentum goes by [`Schedule::one_cycle_momentum`].
     pub fn one_cycle(peak: f64, steps: u64, rise: f64, divide: f64, last_divide: f64) -> Schedule {
-        let (first, top, end) = (peak / divide, rise * steps as f64 - 1.0, steps as f64 - 1.0);
+        let first = peak / divide;
+        Schedule::cycle([first, peak, first / last_divide], steps, rise)
+    }
+
+    /// A momentum (not a rate) against [`Schedule::one_cycle`]: from `high` down to `low` while the rate grows, and up again.
+    /// PyTorch has 0.85 and 0.95.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// use chainrule_nn::prelude::*;
+    /// let adam = Adam::new(&Tensor::from(1.0), Schedule::one_cycle(1e-2, 100, 0.3, 25.0, 1e4))
+    ///     .momentum_schedule(Schedule::one_cycle_momentum(0.85, 0.95, 100, 0.3));
+    /// # adam.update(&Tensor::from(1.0), &Tensor::from(0.5)).0.item::<f64>();
+    /// let at = |step: i64| Schedule::one_cycle_momentum(0.85, 0.95, 100, 0.3).rate(&Tensor::from(step)).item::<f64>();
+    /// assert!((at(0) - 0.95).abs() < 1e-12 && (at(29) - 0.85).abs() < 1e-12 && (at(99) - 0.95).abs() < 1e-12);
+    /// ```
+    pub fn one_cycle_momentum(low: f64, high: f64, steps: u64, rise: f64) -> Schedule {
+        Schedule::cycle([high, low, high], steps, rise)
+    }
+
+    /// Half a cosine from the first value to the second, over the first `rise` of the steps, and another to the third.
+    fn cycle([first, middle, last]: [f64; 3], steps: u64, rise: f64) -> Schedule {
+        let (top, end) = (rise * steps as f64 - 1.0, steps as f64 - 1.0);
         Schedule::new(move |step| {
-            let up = half_cosine(&(step / top.max(1e-12)).minimum(1.0), first, peak);
-            let down = ((step - top) / (end - top).max(1e-12)).minimum(1.0);
-            step.less_equal(top).select(&up, half_cosine(&down, peak, first / last_divide))
+            let there = half_cosine(&(step / top.max(1e-12)).minimum(1.0), first, middle);
+            let back = ((step - top) / (end - top).max(1e-12)).minimum(1.0);
+            step.less_equal(top).select(&there, half_cosine(&back, middle, last))
         })
     }
 

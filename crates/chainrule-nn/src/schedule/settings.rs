@@ -79,6 +79,9 @@ pub enum Shape {
         /// The first one over the last.
         #[serde(default = "ten_thousand")]
         last_divide: f64,
+        /// The lowest momentum (μ or β₁) and the highest, where it cycles against the rate: [0.85, 0.95] as in PyTorch.
+        /// Without, the optimizer's stays as it is.
+        momentum: Option<(f64, f64)>,
         /// Steps of the cycle.
         steps: Option<u64>,
     },
@@ -148,7 +151,7 @@ impl ScheduleSettings {
                 at_least_one("multiply", *multiply)?;
                 Schedule::warm_restarts(rate, not_negative("floor", *floor)?, *first, *multiply)
             }
-            Shape::OneCycle { rise, divide, last_divide, steps } => {
+            Shape::OneCycle { rise, divide, last_divide, steps, .. } => {
                 let rise = positive("rise", *rise)?;
                 if rise >= 1.0 {
                     return Err(SettingsError::new("rise", format!("is {rise}; it must be less than 1")));
@@ -158,6 +161,22 @@ impl ScheduleSettings {
             }
         };
         Ok(if self.warm_up > 0 { schedule.warm_up(self.warm_up) } else { schedule })
+    }
+
+    /// The schedule of the momentum in such a run, if it has one.
+    ///
+    /// # Errors
+    /// If the momenta make no sense.
+    pub fn momentum(&self, run: u64) -> Result<Option<Schedule>, SettingsError> {
+        let Shape::OneCycle { rise, steps, momentum: Some((low, high)), .. } = &self.shape else { return Ok(None) };
+        if !(0.0 <= *low && low <= high && *high < 1.0) {
+            let problem =
+                format!("of the schedule is [{low}, {high}]; it must be two numbers of [0, 1), the lower first");
+            return Err(SettingsError::new("momentum", problem));
+        }
+        let steps = steps.unwrap_or(run.saturating_sub(self.warm_up));
+        let cycle = Schedule::one_cycle_momentum(*low, *high, steps, *rise);
+        Ok(Some(if self.warm_up > 0 { Schedule::constant(*high).then(self.warm_up, cycle) } else { cycle }))
     }
 }
 

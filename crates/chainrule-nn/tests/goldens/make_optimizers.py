@@ -163,6 +163,22 @@ row({"name": "muon", "rate": 0.02, "groups": {"1": {"rate": 0.5}}}, lambda w: Bo
 row({"name": "muon", "rate": 0.05, "adjust": "match_rms_adamw", "nesterov": False, "weight_decay": 0.0},
     lambda w: Both(w, 0.05, lr=0.05, adjust_lr_fn="match_rms_adamw", nesterov=False, weight_decay=0.0))
 
+ONE_CYCLE = {"name": "one_cycle", "momentum": [0.85, 0.95]}
+
+
+def one_cycle(optimizer):
+    return schedulers.OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], total_steps=STEPS)
+
+
+row({"name": "sgd", "rate": 0.1, "momentum": 0.5, "nesterov": True, "schedule": ONE_CYCLE},
+    lambda w: O.SGD(w, lr=0.1, momentum=0.5, nesterov=True), one_cycle)
+row({"name": "adam", "rate": 0.05, "schedule": ONE_CYCLE}, lambda w: O.Adam(w, lr=0.05), one_cycle)
+row({"name": "adamw", "rate": 0.05, "schedule": ONE_CYCLE}, lambda w: O.AdamW(w, lr=0.05), one_cycle)
+row({"name": "nadam", "rate": 0.02, "schedule": ONE_CYCLE}, lambda w: O.NAdam(w, lr=0.02), one_cycle)
+row({"name": "radam", "rate": 0.05, "schedule": ONE_CYCLE}, lambda w: O.RAdam(w, lr=0.05), one_cycle)
+row({"name": "rmsprop", "rate": 0.01, "momentum": 0.5, "schedule": ONE_CYCLE},
+    lambda w: O.RMSprop(w, lr=0.01, momentum=0.5), one_cycle)
+
 RATES = []
 
 

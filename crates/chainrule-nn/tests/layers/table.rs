@@ -69,7 +69,7 @@ pub(crate) fn check_layer(case: &Case) -> Result<(), String> {
         "instance_norm" => {
             let layer = with(InstanceNorm::new(case.size("channels")), case.number("epsilon"), InstanceNorm::epsilon);
             let layer = when(layer, case.flag("affine"), InstanceNorm::affine);
-            check(case, layer, |layer, x, _| vec![layer.forward(&x[0])])
+            check(case, layer, |layer, x, context| vec![layer.forward(&x[0], context)])
         }
         "rnn" => {
             let layer = when(Rnn::new(&key(), case.size("inputs"), case.size("hidden")), case.flag("relu"), Rnn::relu);

@@ -1,6 +1,6 @@
 //! Adam and its relatives: a running mean of gradients over the root of a running mean of their squares.
 
-use super::{Decay, Numbers, Parameter, Rule, adam_like, not_negative, power, running, seen};
+use super::{Decay, Numbers, Parameter, Rule, adam_like, not_negative, power, running, seen, seen_by};
 use chainrule::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -45,13 +45,16 @@ impl Rule for Adam {
     fn moments(&self) -> Vec<&'static str> {
         if self.amsgrad { vec!["m", "v", "largest"] } else { vec!["m", "v"] }
     }
-    fn numbers(&self, t: &Tensor, _: Option<&Tensor>) -> Numbers {
+    fn has_momentum(&self) -> bool {
+        true
+    }
+    fn numbers(&self, t: &Tensor, _: Option<&Tensor>, momentum: Option<&Tensor>) -> Numbers {
         // m̂ / (√v̂ + ε) = size·m / (√v·spread + ε): both corrections are numbers, not tensors.
-        (vec![1.0 / seen(self.betas.0, t), 1.0 / seen(self.betas.1, t).sqrt()], None)
+        (vec![1.0 / seen_by(momentum, self.betas.0, t), 1.0 / seen(self.betas.1, t).sqrt()], None)
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         let [m, v, largest @ ..] = moments else { unreachable!("Adam keeps m and v") };
-        *m = running(m, self.betas.0, p.gradient);
+        *m = p.running_gradient(m, self.betas.0);
         *v = running(v, self.betas.1, &p.gradient.square());
         let v = match largest {
             [largest] => {
@@ -100,8 +103,11 @@ impl Rule for AdamW {
     fn weight_decay(&self) -> f64 {
         0.01
     }
-    fn numbers(&self, t: &Tensor, carried: Option<&Tensor>) -> Numbers {
-        self.0.numbers(t, carried)
+    fn has_momentum(&self) -> bool {
+        true
+    }
+    fn numbers(&self, t: &Tensor, carried: Option<&Tensor>, momentum: Option<&Tensor>) -> Numbers {
+        self.0.numbers(t, carried, momentum)
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         self.0.direction(p, moments)
@@ -147,8 +153,12 @@ impl Rule for NAdam {
     fn carried(&self) -> Option<f64> {
         Some(1.0)
     }
-    fn numbers(&self, t: &Tensor, carried: Option<&Tensor>) -> Numbers {
-        let momentum = |t: &Tensor| (1.0 - power(0.96, &(t * self.momentum_decay)) * 0.5) * self.betas.0;
+    fn has_momentum(&self) -> bool {
+        true
+    }
+    fn numbers(&self, t: &Tensor, carried: Option<&Tensor>, beta: Option<&Tensor>) -> Numbers {
+        let grown = |t: &Tensor| 1.0 - power(0.96, &(t * self.momentum_decay)) * 0.5;
+        let momentum = |t: &Tensor| beta.map_or_else(|| grown(t) * self.betas.0, |beta| grown(t) * beta);
         let (now, next) = (momentum(t), momentum(&(t + 1.0)));
         let product = carried.map_or(now.clone(), |before| before * &now);
         let gradient = (1.0 - &now) / (1.0 - &product);
@@ -157,7 +167,7 @@ impl Rule for NAdam {
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         let [m, v] = moments else { unreachable!("NAdam keeps m and v") };
-        *m = running(m, self.betas.0, p.gradient);
+        *m = p.running_gradient(m, self.betas.0);
         *v = running(v, self.betas.1, &p.gradient.square());
         (&*m * p.number(0) + p.gradient * p.number(1)) / (v.sqrt() * p.number(2) + self.epsilon)
     }
@@ -199,8 +209,11 @@ impl Rule for RAdam {
     fn decay(&self) -> Decay {
         if self.decoupled { Decay::Decoupled } else { Decay::Coupled }
     }
-    fn numbers(&self, t: &Tensor, _: Option<&Tensor>) -> Numbers {
-        let (mean, square) = (1.0 / seen(self.betas.0, t), seen(self.betas.1, t));
+    fn has_momentum(&self) -> bool {
+        true
+    }
+    fn numbers(&self, t: &Tensor, _: Option<&Tensor>, momentum: Option<&Tensor>) -> Numbers {
+        let (mean, square) = (1.0 / seen_by(momentum, self.betas.0, t), seen(self.betas.1, t));
         let limit = 2.0 / (1.0 - self.betas.1) - 1.0;
         let length = limit - t * 2.0 * power(self.betas.1, t) / &square;
         let known = length.greater(5.0);
@@ -211,7 +224,7 @@ impl Rule for RAdam {
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         let [m, v] = moments else { unreachable!("RAdam keeps m and v") };
-        *m = running(m, self.betas.0, p.gradient);
+        *m = p.running_gradient(m, self.betas.0);
         *v = running(v, self.betas.1, &p.gradient.square());
         &*m * (p.number(0) / (v.sqrt() + self.epsilon) + p.number(1))
     }

@@ -38,6 +38,9 @@ impl Rule for RmsProp {
         names.extend((self.momentum != 0.0).then_some("buffer"));
         names
     }
+    fn has_momentum(&self) -> bool {
+        self.momentum != 0.0
+    }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         let [square, rest @ ..] = moments else { unreachable!("RMSprop keeps a mean square") };
         *square = running(square, self.alpha, &p.gradient.square());
@@ -52,7 +55,7 @@ impl Rule for RmsProp {
         let scaled = p.gradient / (spread.sqrt() + self.epsilon);
         match rest.last_mut() {
             Some(buffer) if self.momentum != 0.0 => {
-                *buffer = &*buffer * self.momentum + scaled;
+                *buffer = p.by_momentum(buffer, self.momentum) + scaled;
                 buffer.clone()
             }
             _ => scaled,
@@ -95,7 +98,7 @@ impl Rule for Adagrad {
     fn start(&self, _: usize, _: &str, zeros: &Tensor) -> Tensor {
         zeros.full_like(self.initial)
     }
-    fn numbers(&self, t: &Tensor, _: Option<&Tensor>) -> Numbers {
+    fn numbers(&self, t: &Tensor, _: Option<&Tensor>, _: Option<&Tensor>) -> Numbers {
         (vec![1.0 / ((t - 1.0) * self.rate_decay + 1.0)], None)
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {

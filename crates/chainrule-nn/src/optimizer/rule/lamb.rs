@@ -41,7 +41,7 @@ impl Rule for Lamb {
     fn decay(&self) -> Decay {
         Decay::Own
     }
-    fn numbers(&self, t: &Tensor, _: Option<&Tensor>) -> Numbers {
+    fn numbers(&self, t: &Tensor, _: Option<&Tensor>, _: Option<&Tensor>) -> Numbers {
         (vec![1.0 / seen(self.betas.0, t), 1.0 / seen(self.betas.1, t).sqrt()], None)
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {

@@ -41,6 +41,8 @@ pub struct Parameter<'a> {
     pub weight_decay: f64,
     /// What [`Rule::numbers`] gave for this step.
     pub numbers: &'a [Tensor],
+    /// μ, or β₁, where a schedule says it in place of the rule; f64 of shape [].
+    pub momentum: Option<&'a Tensor>,
 }
 
 impl Parameter<'_> {
@@ -48,6 +50,24 @@ impl Parameter<'_> {
     #[track_caller]
     pub fn number(&self, index: usize) -> Tensor {
         self.numbers[index].cast(self.weight.dtype())
+    }
+
+    /// μ·x with the schedule's μ of this step, or with the rule's.
+    #[track_caller]
+    fn by_momentum(&self, x: &Tensor, usual: f64) -> Tensor {
+        match self.momentum {
+            Some(momentum) => x * momentum.cast(x.dtype()),
+            None => x * usual,
+        }
+    }
+
+    /// β₁·mean + (1 − β₁)·gradient with the schedule's β₁ of this step, or with the rule's.
+    #[track_caller]
+    fn running_gradient(&self, mean: &Tensor, usual: f64) -> Tensor {
+        match self.momentum {
+            Some(beta) => mean * beta.cast(mean.dtype()) + self.gradient * (1.0 - beta).cast(mean.dtype()),
+            None => running(mean, usual, self.gradient),
+        }
     }
 }
 
@@ -92,9 +112,13 @@ pub trait Rule {
     fn carried(&self) -> Option<f64> {
         None
     }
+    /// Whether it has a momentum, μ or β₁, that a schedule can change: then it looks at [`Parameter::momentum`].
+    fn has_momentum(&self) -> bool {
+        false
+    }
     /// The numbers of step t = 1, 2, … that are the same for all parameters, such as corrections of a bias. They are
-    /// computed in f64, once a step.
-    fn numbers(&self, _t: &Tensor, _carried: Option<&Tensor>) -> Numbers {
+    /// computed in f64, once a step; the momentum is a schedule's, if there is one.
+    fn numbers(&self, _t: &Tensor, _carried: Option<&Tensor>, _momentum: Option<&Tensor>) -> Numbers {
         (Vec::new(), None)
     }
     /// The direction u of w ← w − η·u; the moments are given as they were and left as they will be.
@@ -133,6 +157,12 @@ fn adam_like(betas: (f64, f64), epsilon: f64) -> Result<(), (&'static str, Strin
 #[track_caller]
 fn seen(beta: f64, t: &Tensor) -> Tensor {
     1.0 - power(beta, t)
+}
+
+/// [`seen`] with the schedule's β of this step, or with the rule's.
+#[track_caller]
+fn seen_by(momentum: Option<&Tensor>, usual: f64, t: &Tensor) -> Tensor {
+    momentum.map_or_else(|| seen(usual, t), |beta| 1.0 - beta.pow(t))
 }
 
 /// βᵗ.

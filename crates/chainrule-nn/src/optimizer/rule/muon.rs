@@ -91,7 +91,7 @@ impl Rule for Muon {
     fn weight_decay(&self) -> f64 {
         0.1
     }
-    fn numbers(&self, t: &Tensor, _: Option<&Tensor>) -> Numbers {
+    fn numbers(&self, t: &Tensor, _: Option<&Tensor>, _: Option<&Tensor>) -> Numbers {
         (vec![1.0 / seen(self.betas.0, t), 1.0 / seen(self.betas.1, t).sqrt()], None)
     }
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {

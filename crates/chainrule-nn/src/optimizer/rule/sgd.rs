@@ -35,7 +35,10 @@ impl Rule for Sgd {
     fn moments(&self) -> Vec<&'static str> {
         if self.momentum == 0.0 { vec![] } else { vec!["buffer"] }
     }
-    fn numbers(&self, t: &Tensor, _: Option<&Tensor>) -> Numbers {
+    fn has_momentum(&self) -> bool {
+        self.momentum != 0.0
+    }
+    fn numbers(&self, t: &Tensor, _: Option<&Tensor>, _: Option<&Tensor>) -> Numbers {
         match self.dampening {
             0.0 => (vec![], None),
             dampening => (vec![t.less_equal(1.0).select(&t.ones_like(), 1.0 - dampening)], None),
@@ -44,8 +47,8 @@ impl Rule for Sgd {
     fn direction(&self, p: &Parameter<'_>, moments: &mut [Tensor]) -> Tensor {
         let [buffer] = moments else { return p.gradient.clone() };
         let new = if self.dampening == 0.0 { p.gradient.clone() } else { p.gradient * p.number(0) };
-        *buffer = &*buffer * self.momentum + new;
-        if self.nesterov { p.gradient + &*buffer * self.momentum } else { buffer.clone() }
+        *buffer = p.by_momentum(buffer, self.momentum) + new;
+        if self.nesterov { p.gradient + p.by_momentum(buffer, self.momentum) } else { buffer.clone() }
     }
     fn check(&self) -> Result<(), (&'static str, String)> {
         if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {

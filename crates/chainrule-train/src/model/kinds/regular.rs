@@ -143,13 +143,22 @@ pub(super) const KINDS: &[Kind] = &[
         fields: &[
             EPSILON,
             Field { name: "affine", form: Form::Flag, default: "false", help: "whether it has a scale and a shift" },
+            Field {
+                name: "track",
+                form: Form::Flag,
+                default: "false",
+                help: "whether evaluation goes by running statistics",
+            },
+            Field { name: "momentum", form: Form::Share, default: "0.1", help: "of the running statistics" },
         ],
         make: |options, x, _| {
             float("instance_norm", options, x)?;
             axes("instance_norm", options, x, (2, 4), "[channels, …]")?;
             let layer = InstanceNorm::new(x.shape[1]).epsilon(options.number("epsilon"));
             let layer = if options.flag("affine") { layer.affine() } else { layer };
-            Ok(Module::new(layer, |layer, x, _| layer.forward(x)))
+            let layer = layer.momentum(options.number("momentum"));
+            let layer = if options.flag("track") { layer.tracked() } else { layer };
+            Ok(Module::new(layer, |layer, x, pass| layer.forward(x, pass.context)))
         },
     },
     dropout!("dropout", Dropout, "training leaves numbers out at random", 1),
