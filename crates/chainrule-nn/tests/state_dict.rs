@@ -91,7 +91,7 @@ fn outputs(net: &Net, given: &BTreeMap<String, Tensor>) -> BTreeMap<&'static str
         ("layer", net.layer.forward(x)),
         ("rms", net.rms.forward(x)),
         ("group", net.group.forward(&channels)),
-        ("instance", net.instance.forward(&channels)),
+        ("instance", net.instance.clone().forward(&channels, context)),
         ("rnn", net.rnn.forward(x, None, None, context).0),
         ("lstm", net.lstm.forward(x, None, None, context).0),
         ("gru", net.gru.forward(x, None, None, context).0),
