@@ -188,6 +188,9 @@ impl PlanOptions {
     }
 }
 
+/// The most a thread keeps for parts of images, panels and sums of a convolution. Measured.
+const CONVOLUTION: usize = 3 << 20;
+
 impl Plan {
     /// Lays out a program.
     pub fn new(program: &Program, options: PlanOptions) -> Plan {
@@ -250,6 +253,7 @@ impl Plan {
                 let result = step.outputs[0].ty.numel() * 4;
                 step.inputs.iter().map(wide).sum::<usize>() + result
             }
+            Kernel::Conv(_) => CONVOLUTION.min(step.inputs.iter().map(wide).sum()),
             Kernel::Scan(_, body) => body.rewritten_bytes(),
             Kernel::Cond(yes, no) => yes.rewritten_bytes().max(no.rewritten_bytes()),
             _ => 0,
