@@ -147,7 +147,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     /// let x = Tensor::ones([100], DType::F32);
     /// let memory = compile(|x: &Tensor| grad(|x: &Tensor| x.exp().sin().sum(..), x)).memory(&x, &|_| None).unwrap();
     /// assert_eq!(memory.arguments[0].1, 400);
-    /// assert!(memory.peak >= memory.arena + 800);
+    /// assert!(memory.peak >= memory.arena + 400); // the gradient takes the place of x
     /// ```
     #[track_caller]
     pub fn memory(
