@@ -128,7 +128,10 @@ def table(args, peers, results):
     mean = math.exp(statistics.mean(map(math.log, ratios)))
     lines = [f"| {' | '.join(cells)} |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *rows]]
     today = datetime.date.today().isoformat()
-    text = f"{machine()}, {args.threads} threads, {versions(args)}, {today}; medians of {args.rounds} rounds in turn."
+    counts = {p: max((len(by[w, p]) for w in args.workloads), default=0) for p in peers}
+    fewer = ", ".join(f"{PEERS[p]} {n}" for p, n in counts.items() if n < max(counts.values()))
+    rounds = f"{max(counts.values())} rounds in turn" + (f" ({fewer})" if fewer else "")
+    text = f"{machine()}, {args.threads} threads, {versions(args)}, {today}; medians of {rounds}."
     return "\n".join([text, "", *lines, "", f"Geometric mean of the times faster: {mean:.2f}."])
 
 
