@@ -24,6 +24,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::experiment::{is_experiment, setting};
+use crate::memory::parse_bytes;
 use crate::outcome::{self, Failure, Outcome};
 use crate::settings::{Given, Trained};
 use crate::train_model;
@@ -71,6 +72,9 @@ pub struct TrainArgs {
     /// Write a checkpoint every so many steps, or seconds as in 30s [default: as often as costs little]
     #[arg(long, value_name = "N", value_parser = |text: &str| text.parse::<SaveEvery>())]
     save_every: Option<SaveEvery>,
+    /// The most memory that a step of a model may take, as 500MB or 2GB: activations are computed again to keep it
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    memory_budget: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -134,7 +138,8 @@ pub fn run(arguments: TrainArgs) -> Outcome {
 
 /// The training of a model file, if this is one.
 fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failure> {
-    let TrainArgs { model, given, steps, set, data, config, resume, save_every, json, quiet } = arguments;
+    let TrainArgs { model, given, steps, set, data, config, resume, save_every, memory_budget, json, quiet } =
+        arguments;
     let begun = match resume {
         Some(Some(path)) => RunFolder::open(path).is_ok_and(|run| is_experiment(&run)),
         _ => false,
@@ -144,6 +149,7 @@ fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failur
         (None, false) if steps.is_some() => return alone("--steps"),
         (None, false) if !set.is_empty() => return alone("--set"),
         (None, false) if data.is_some() => return alone("--data"),
+        (None, false) if memory_budget.is_some() => return alone("--memory-budget"),
         (None, false) => return Ok(None),
         _ if given.hidden.is_some() => {
             return Err(Failure::input("--hidden is of `chainrule train` without a model; a model file has [model]"));
@@ -161,7 +167,12 @@ fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failur
     add("train.seed", given.seed.map(|seed| seed.to_string()));
     add("optimizer.rate", given.lr.map(|rate| format!("{rate:?}")));
     settings.extend(set.iter().cloned());
-    let options = experiment::Options { threads: given.threads, save_every: *save_every, ..Default::default() };
+    let options = experiment::Options {
+        threads: given.threads,
+        memory_budget: *memory_budget,
+        save_every: *save_every,
+        ..Default::default()
+    };
     Ok(Some(train_model::Wanted {
         model: model.clone(),
         resume: resume.clone(),

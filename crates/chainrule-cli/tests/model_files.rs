@@ -211,6 +211,33 @@ fn settings_of_the_command_line_count_more_and_are_kept() {
     assert_eq!(json(at, &["evaluate"])["numbers"], report["test"]["numbers"]);
 }
 
+/// What memory a step takes is stated, a budget is kept at the price of time, and no number depends on it.
+#[test]
+fn a_budget_of_memory_changes_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let told = json(at, &["memory", "digits-cnn", "--budget", "4MB", "--picture", "memory.svg"]);
+    let (whole, budgeted) = (told["whole"]["peak"].as_u64().unwrap(), told["budgeted"]["peak"].as_u64().unwrap());
+    assert!(budgeted <= 4_000_000 && budgeted < whole, "{budgeted} of {whole}");
+    assert!(told["budgeted"]["flops"].as_u64() > told["whole"]["flops"].as_u64());
+    assert!(fs::read_to_string(at.join("memory.svg")).unwrap().contains("saved"));
+
+    let train = ["train", "digits-cnn", "--steps", "4", "--quiet"];
+    let free = json(at, &train);
+    let kept = json(at, &[&train[..], &["--memory-budget", "4MB"]].concat());
+    assert_eq!(free["test"]["numbers"], kept["test"]["numbers"]);
+    let problems = wrong(
+        at,
+        &[
+            (&["train", "digits-cnn", "--memory-budget", "100kB"], 2, &["100"]),
+            (&["train", "digits-cnn", "--memory-budget", "much"], 2, &["much", "500MB"]),
+            (&["train", "--memory-budget", "1GB"], 2, &["--memory-budget needs a model"]),
+            (&["memory", "digits-cnn", "--budget", "100kB"], 2, &["100"]),
+        ],
+    );
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
 #[test]
 fn a_text_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use chainrule::execute::ExecuteError;
 use chainrule::tensor::{Key, Tensor, Type};
 use chainrule::tree::{self, TensorFileError};
 use serde_json::Value;
@@ -71,9 +72,13 @@ impl ExperimentError {
     pub fn is_input(&self) -> bool {
         use ExperimentError::*;
         match self {
-            Train(error) => {
-                matches!(error, TrainError::Checkpoint(_) | TrainError::Data(_) | TrainError::Setting(_))
-            }
+            Train(error) => matches!(
+                error,
+                TrainError::Checkpoint(_)
+                    | TrainError::Data(_)
+                    | TrainError::Setting(_)
+                    | TrainError::Execute(ExecuteError::MemoryBudget(_))
+            ),
             Run(error) => !matches!(error, RunError::Io { source, .. } if source.kind() != ErrorKind::NotFound),
             _ => true,
         }
@@ -87,6 +92,8 @@ pub struct Options {
     pub resume: bool,
     /// Threads to run on; all if none are given.
     pub threads: Option<usize>,
+    /// The most bytes that a step may take; activations are computed again to keep it.
+    pub memory_budget: Option<usize>,
     /// When to write checkpoints; as the file says if nothing is given.
     pub save_every: Option<SaveEvery>,
     /// Whether to show nothing.
@@ -472,6 +479,7 @@ impl Experiment {
             monitor: self.monitor(),
             early_stop: train.early_stopping.map(|patience| EarlyStop { patience: patience as u64, min_delta: 0.0 }),
             threads: options.threads,
+            memory_budget: options.memory_budget,
             ..Trainer::new(self.length(), train.seed)
         }
     }

@@ -141,6 +141,9 @@ impl Trainer {
         if let Some(threads) = self.threads {
             (step, look) = (step.threads(threads), look.threads(threads));
         }
+        if let Some(bytes) = self.memory_budget {
+            step = step.memory_budget(bytes);
+        }
         let first = course.step;
         while course.step < total && !self.is_early(&course) {
             let mut batches = train.epoch(course.epoch, course.in_epoch);

@@ -66,6 +66,8 @@ pub struct Trainer {
     pub early_stop: Option<EarlyStop>,
     /// Threads that run kernels; without a number, all. The results do not depend on it.
     pub threads: Option<usize>,
+    /// The most bytes that a step may take: activations are computed again to keep it. The results do not depend on it.
+    pub memory_budget: Option<usize>,
     /// Whether [`Event::Step`](super::Event::Step) shows the state before the first step of this
     /// call, before each that is followed by an evaluation, and before the last one after a stop. It costs a copy of the state each time.
     pub show_before: bool,
@@ -81,6 +83,7 @@ impl Trainer {
             monitor: Monitor::new("loss"),
             early_stop: None,
             threads: None,
+            memory_budget: None,
             show_before: false,
         }
     }
