@@ -65,7 +65,7 @@ pub(super) struct Scratch {
 }
 
 /// Multiply-adds below which one thread does all: tens of microseconds.
-const SMALL: u64 = 1 << 19;
+const SMALL: u64 = 1 << 20;
 
 #[derive(Debug)]
 struct Inner {
