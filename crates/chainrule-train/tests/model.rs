@@ -1,9 +1,12 @@
 //! Models in files, as their users see them: what is built, and how a mistake is shown.
+mod mistakes;
+
 use chainrule::prelude::*;
 use chainrule::tensor::Type;
 use chainrule_nn::prelude::*;
 use chainrule_train::data::ExampleType;
 use chainrule_train::model::{ModelError, Spec};
+use mistakes::Broken;
 
 /// 28 by 28 pictures of ten classes.
 fn pictures() -> ExampleType {
@@ -17,9 +20,6 @@ fn pictures() -> ExampleType {
 fn mistake(text: &str) -> Option<ModelError> {
     Spec::parse("model.toml", text).and_then(|spec| spec.check(&pictures())).err()
 }
-
-/// A text, and of its mistake the line, the piece that is marked, the message and the hint.
-type Broken = (&'static str, usize, &'static str, &'static str, &'static str);
 
 const BROKEN: &[Broken] = &[
     (
@@ -234,18 +234,7 @@ const BROKEN: &[Broken] = &[
 
 #[test]
 fn mistakes_are_shown_at_their_line() {
-    let mut failures = Vec::new();
-    for (text, line, piece, message, hint) in BROKEN {
-        let Some(error) = mistake(text) else {
-            failures.push(format!("{text}\n  is taken, and should be refused: {message}"));
-            continue;
-        };
-        let got = (error.line(), error.piece(), error.message(), error.hint().unwrap_or(""));
-        if got != (*line, *piece, *message, *hint) {
-            failures.push(format!("{text}\n  wanted {:?}\n  got    {got:?}", (line, piece, message, hint)));
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    mistakes::are_shown(BROKEN, mistake);
 }
 
 #[test]

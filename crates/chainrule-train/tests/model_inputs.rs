@@ -1,4 +1,6 @@
 //! Model files with several inputs: lengths, masks, states, pairs and triplets; each trains, and mistakes are shown.
+mod mistakes;
+
 use chainrule::prelude::*;
 use chainrule::tensor::Type;
 use chainrule_nn::prelude::*;
@@ -7,6 +9,7 @@ use chainrule_train::experiment::{Experiment, Options};
 use chainrule_train::model::{Network, Spec};
 use chainrule_train::task::{Fit, Task};
 use chainrule_train::training::SaveEvery;
+use mistakes::Broken;
 
 /// Examples of a batch.
 const COUNT: usize = 16;
@@ -200,9 +203,6 @@ fn lsuv_starts_every_layer_at_variance_one() {
     assert!(failures.is_empty() && weights.len() == 6, "{}", failures.join(", "));
 }
 
-/// A text, and of its mistake the line, the piece that is marked, the message and the hint.
-type Broken = (&'static str, usize, &'static str, &'static str, &'static str);
-
 const BROKEN: &[Broken] = &[
     (
         "[example]\ninput = [6, 4]\nmore = { steps = \"i64[]\" }\n[model]\nlayers = [{ gru = 8, lengths = \"stps\" }]",
@@ -335,19 +335,9 @@ const BROKEN: &[Broken] = &[
 
 #[test]
 fn mistakes_are_shown_at_their_line() {
-    let mut failures = Vec::new();
-    for (text, line, piece, message, hint) in BROKEN {
-        let checked = Spec::parse("model.toml", text).and_then(|spec| spec.check(spec.example().unwrap()));
-        let Err(error) = checked else {
-            failures.push(format!("{text}\n  is taken, and should be refused: {message}"));
-            continue;
-        };
-        let got = (error.line(), error.piece(), error.message(), error.hint().unwrap_or(""));
-        if got != (*line, *piece, *message, *hint) {
-            failures.push(format!("{text}\n  wanted {:?}\n  got    {got:?}", (line, piece, message, hint)));
-        }
-    }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    mistakes::are_shown(BROKEN, |text| {
+        Spec::parse("model.toml", text).and_then(|spec| spec.check(spec.example().unwrap())).err()
+    });
 }
 
 /// A NumPy array in its format 1.
