@@ -95,10 +95,10 @@ impl Shape<f32, 4> for Normal {
                 angle[l] = unit32(w[pair + 1][l]) * std::f32::consts::TAU;
             }
             for l in 0..LANES {
-                out[pair][l] = radius[l] * math::cos(angle[l]);
+                out[pair][l] = radius[l] * math::cos::<Portable>(angle[l]);
             }
             for l in 0..LANES {
-                out[pair + 1][l] = radius[l] * math::sin(angle[l]);
+                out[pair + 1][l] = radius[l] * math::sin::<Portable>(angle[l]);
             }
         }
         out

@@ -29,8 +29,8 @@ function!(Tanh, x, tanh::<A>(x));
 function!(Sigmoid, x, sigmoid::<A>(x));
 function!(Erf, x, erf::<A>(x));
 function!(Atan, x, atan::<A>(x));
-function!(Sin, x, sin(x));
-function!(Cos, x, cos(x));
+function!(Sin, x, sin::<A>(x));
+function!(Cos, x, cos::<A>(x));
 
 /// Distance of y from the exact value, in units in the last place of f32.
 fn ulps(y: f32, exact: f64) -> f64 {

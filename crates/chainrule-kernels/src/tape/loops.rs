@@ -40,6 +40,11 @@ impl<F: Op1> Kernel for Map1<F> {
     #[inline(always)]
     unsafe fn run<A: Arch>(out: *mut u8, a: *const u8, _: *const u8, _: *const u8, n: usize) {
         let (out, a) = unsafe { (write::<F::To>(out, n), read::<F::From>(a, n)) };
+        // A program of scalars is all latency: no loop's set-up in its way.
+        if n == 1 {
+            out[0] = F::apply::<A>(a[0]);
+            return;
+        }
         for i in 0..n {
             out[i] = F::apply::<A>(a[i]);
         }
@@ -51,6 +56,10 @@ impl<F: Op2> Kernel for Map2<F> {
     #[inline(always)]
     unsafe fn run<A: Arch>(out: *mut u8, a: *const u8, b: *const u8, _: *const u8, n: usize) {
         let (out, a, b) = unsafe { (write::<F::To>(out, n), read::<F::From>(a, n), read::<F::From>(b, n)) };
+        if n == 1 {
+            out[0] = F::apply::<A>(a[0], b[0]);
+            return;
+        }
         for i in 0..n {
             out[i] = F::apply::<A>(a[i], b[i]);
         }
@@ -109,18 +118,30 @@ macro_rules! slice_loop {
 }
 slice_loop!(FromF16, f16 => f32, |a, out| a.convert_to_f32_slice(out));
 slice_loop!(ToF16, f32 => f16, |a, out| out.convert_from_f32_slice(a));
-slice_loop!(SinF32, f32 => f32, |a, out| {
-    for i in 0..n(a, out) { out[i] = math::sin(a[i]); }
-    math::fix_far(a, out, f64::sin)
-});
-slice_loop!(CosF32, f32 => f32, |a, out| {
-    for i in 0..n(a, out) { out[i] = math::cos(a[i]); }
-    math::fix_far(a, out, f64::cos)
-});
-/// The common length, in a form that frees loops of bounds checks.
-#[inline(always)]
-fn n<T, U>(a: &[T], b: &[U]) -> usize {
-    a.len().min(b.len())
+/// Sine or cosine of f32: near arguments in vectors, then the far ones, if there are any, one by one.
+struct Wave<F>(PhantomData<F>);
+impl<F: Op1<From = f32, To = f32> + Far> Kernel for Wave<F> {
+    #[inline(always)]
+    unsafe fn run<A: Arch>(out: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize) {
+        unsafe {
+            Map1::<F>::run::<A>(out, a, b, c, n);
+            math::fix_far(read(a, n), write(out, n), F::far)
+        }
+    }
+}
+/// A function of f32 whose far arguments are left to f64.
+trait Far {
+    fn far(x: f64) -> f64;
+}
+impl Far for SinF32 {
+    fn far(x: f64) -> f64 {
+        x.sin()
+    }
+}
+impl Far for CosF32 {
+    fn far(x: f64) -> f64 {
+        x.cos()
+    }
 }
 
 macro_rules! op1 {
@@ -139,6 +160,8 @@ op1! {
     Expm1F32: f32 => f32, A |x| math::expm1::<A>(x);
     LogF32: f32 => f32, A |x| math::log::<A>(x);
     Log1pF32: f32 => f32, A |x| math::log1p::<A>(x);
+    SinF32: f32 => f32, A |x| math::sin::<A>(x);
+    CosF32: f32 => f32, A |x| math::cos::<A>(x);
     AtanF32: f32 => f32, A |x| math::atan::<A>(x);
     TanhF32: f32 => f32, A |x| math::tanh::<A>(x);
     SigmoidF32: f32 => f32, A |x| math::sigmoid::<A>(x);
@@ -354,9 +377,9 @@ pub(super) fn unary(level: Level, op: Unary, dtype: DType) -> RawLoop {
         Unary::Log => float!(level, dtype, LogF32, LogF64),
         Unary::Log1p => float!(level, dtype, Log1pF32, Log1pF64),
         Unary::Sin if dtype == DType::F64 => raw::<Map1<SinF64>>(level),
-        Unary::Sin => raw::<SinF32>(level),
+        Unary::Sin => raw::<Wave<SinF32>>(level),
         Unary::Cos if dtype == DType::F64 => raw::<Map1<CosF64>>(level),
-        Unary::Cos => raw::<CosF32>(level),
+        Unary::Cos => raw::<Wave<CosF32>>(level),
         Unary::Atan => float!(level, dtype, AtanF32, AtanF64),
         Unary::Tanh => float!(level, dtype, TanhF32, TanhF64),
         Unary::Sigmoid => float!(level, dtype, SigmoidF32, SigmoidF64),

@@ -53,14 +53,14 @@ impl<M: Tree, R: Clone> Tree for Descent<M, R> {
         path.enter_state("step", |path| self.step.visit(path, function));
         path.enter_state("plateau", |path| self.plateau.visit(path, function));
         path.enter_state("carried", |path| self.carried.visit(path, function));
-        self.moments.iter().for_each(|(name, tree)| path.enter_state(name, |path| tree.visit(path, function)));
+        self.moments.iter().for_each(|(name, tree)| path.enter_state(*name, |path| tree.visit(path, function)));
     }
     fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self {
         let step = path.enter_state("step", |path| self.step.map(path, function));
         let plateau = path.enter_state("plateau", |path| Tree::map(&self.plateau, path, function));
         let carried = path.enter_state("carried", |path| Tree::map(&self.carried, path, function));
         let moments = self.moments.iter();
-        let moments = moments.map(|(name, tree)| (*name, path.enter_state(name, |path| tree.map(path, function))));
+        let moments = moments.map(|(name, tree)| (*name, path.enter_state(*name, |path| tree.map(path, function))));
         Descent { step, plateau, carried, moments: moments.collect(), ..self.like(self.rule.clone()) }
     }
 }

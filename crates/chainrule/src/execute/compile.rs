@@ -6,7 +6,7 @@ use crate::optimize;
 use crate::plan::{Budgeted, Plan, PlanOptions, Timeline, within_budget};
 use crate::program::{Program, capture};
 use crate::tensor::{Storage, Tensor, Type, placeholders};
-use crate::tree::{self, Tree};
+use crate::tree::{self, Path, Segment, Tree};
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::pool::Pool;
 use std::sync::Arc;
@@ -23,8 +23,7 @@ pub struct Compiled<A, B, F> {
 
 /// The program for one form of the arguments.
 struct Version<B> {
-    paths: Vec<String>,
-    types: Vec<Type>,
+    form: Vec<(Vec<Segment>, Type)>,
     template: B,
     program: Program,
     plan: Plan,
@@ -92,9 +91,8 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     /// At the first call for a form of arguments, wherever the function itself panics while it is traced.
     #[track_caller]
     pub fn run(&mut self, arguments: A) -> Result<B, ExecuteError> {
-        let version = self.version(&arguments)?;
+        let (version, leaves) = self.version(&arguments)?;
         let version = &mut self.versions[version];
-        let leaves = tree::leaves(&arguments);
         drop(arguments);
         let results = version.run(&self.pool, leaves)?;
         Ok(tree::rebuild(&version.template, &results))
@@ -106,7 +104,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     /// As [`Compiled::run`].
     #[track_caller]
     pub fn run_profiled(&mut self, arguments: A, profile: &mut Profile) -> Result<B, ExecuteError> {
-        let version = self.version(&arguments)?;
+        let (version, _) = self.version(&arguments)?;
         let Version { plan, scratch, .. } = &mut self.versions[version];
         scratch.measure(plan, true);
         let start = Instant::now();
@@ -155,7 +153,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
         arguments: &A,
         layer_of: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Timeline, ExecuteError> {
-        let version = self.version(arguments)?;
+        let (version, _) = self.version(arguments)?;
         let Version { program, plan, .. } = &self.versions[version];
         Ok(Timeline::of(program, plan, layer_of))
     }
@@ -173,22 +171,21 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     #[track_caller]
     fn known(&mut self, arguments: &A) -> &Version<B> {
         match self.version(arguments) {
-            Ok(version) => &self.versions[version],
+            Ok((version, _)) => &self.versions[version],
             Err(error) => panic!("compile: {error}"),
         }
     }
 
+    /// The number of the program for arguments of this form, made if need be, and the arguments' leaves.
     #[track_caller]
-    fn version(&mut self, arguments: &A) -> Result<usize, ExecuteError> {
-        let named = tree::named_leaves(arguments);
-        let same = |version: &Version<B>| {
-            version.types.len() == named.len()
-                && version.types.iter().zip(&named).all(|(ty, leaf)| ty == leaf.2.ty())
-                && version.paths.iter().zip(&named).all(|(path, leaf)| *path == leaf.0)
-        };
-        if let Some(found) = self.versions.iter().position(same) {
-            return Ok(found);
+    fn version(&mut self, arguments: &A) -> Result<(usize, Vec<Tensor>), ExecuteError> {
+        let mut leaves = Vec::with_capacity(self.versions.first().map_or(0, |version| version.form.len()));
+        for (number, version) in self.versions.iter().enumerate() {
+            if version.fits(arguments, &mut leaves) {
+                return Ok((number, leaves));
+            }
         }
+        let named = tree::named_leaves(arguments);
         let placeholders = placeholders(named.iter().map(|leaf| leaf.2.ty()));
         let result = (self.function)(&tree::rebuild(arguments, &placeholders));
         let inputs: Vec<(String, Tensor)> = named.iter().map(|leaf| leaf.0.clone()).zip(placeholders).collect();
@@ -201,21 +198,30 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
             Some(budget) => within_budget(program, options, budget).map_err(ExecuteError::MemoryBudget)?,
             None => Budgeted { plan: Plan::new(&program, options), program },
         };
+        let mut form = Vec::with_capacity(named.len());
+        arguments
+            .visit(&mut Path::default(), &mut |path, leaf| form.push((path.segments().to_vec(), leaf.ty().clone())));
         // The template keeps the form of the result, not the expression behind it.
         let template = tree::map(&result, |leaf| Tensor::zeros(leaf.shape(), leaf.dtype()));
-        self.versions.push(Version {
-            paths: named.iter().map(|leaf| leaf.0.clone()).collect(),
-            types: named.iter().map(|leaf| leaf.2.ty().clone()).collect(),
-            template,
-            scratch: Scratch::new(&plan),
-            program,
-            plan,
-        });
-        Ok(self.versions.len() - 1)
+        self.versions.push(Version { form, template, scratch: Scratch::new(&plan), program, plan });
+        Ok((self.versions.len() - 1, named.into_iter().map(|leaf| leaf.2).collect()))
     }
 }
 
 impl<B> Version<B> {
+    /// Whether arguments have the form this program was made for; collects their leaves. Nothing is written out: this
+    /// is done at every run.
+    fn fits(&self, arguments: &impl Tree, leaves: &mut Vec<Tensor>) -> bool {
+        leaves.clear();
+        let mut same = true;
+        arguments.visit(&mut Path::default(), &mut |path, leaf| {
+            same &= (self.form.get(leaves.len()))
+                .is_some_and(|(segments, ty)| segments == path.segments() && ty == leaf.ty());
+            leaves.push(leaf.clone());
+        });
+        same && leaves.len() == self.form.len()
+    }
+
     fn run(&mut self, pool: &Pool, leaves: Vec<Tensor>) -> Result<Vec<Tensor>, ExecuteError> {
         let known = leaves.iter().all(|leaf| leaf.storage().is_some());
         let leaves = if known { leaves } else { super::eval_all(&leaves) };

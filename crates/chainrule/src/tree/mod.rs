@@ -13,6 +13,7 @@ pub use self::safetensors::{
 pub use chainrule_macros::Tree;
 
 use crate::tensor::Tensor;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
@@ -25,27 +26,70 @@ pub enum Role {
     State,
 }
 
+/// One step down a tree: the name of a field, or an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// The number of an element.
+    Index(usize),
+    /// The name of a field, or a key.
+    Name(Cow<'static, str>),
+}
+
+impl From<usize> for Segment {
+    fn from(index: usize) -> Segment {
+        Segment::Index(index)
+    }
+}
+impl From<&'static str> for Segment {
+    fn from(name: &'static str) -> Segment {
+        Segment::Name(name.into())
+    }
+}
+impl From<String> for Segment {
+    fn from(name: String) -> Segment {
+        Segment::Name(name.into())
+    }
+}
+impl From<&String> for Segment {
+    fn from(name: &String) -> Segment {
+        Segment::Name(name.clone().into())
+    }
+}
+
+impl std::fmt::Display for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Segment::Index(index) => index.fmt(f),
+            Segment::Name(name) => f.write_str(name),
+        }
+    }
+}
+
 /// Where a walk through a tree is: the field names and indexes down to a leaf.
 #[derive(Debug, Default)]
 pub struct Path {
-    segments: Vec<String>,
+    segments: Vec<Segment>,
     state: usize,
 }
 
 impl Path {
     /// Visits what lies under a field or index.
-    pub fn enter<T>(&mut self, segment: impl ToString, visit: impl FnOnce(&mut Path) -> T) -> T {
-        self.segments.push(segment.to_string());
+    pub fn enter<T>(&mut self, segment: impl Into<Segment>, visit: impl FnOnce(&mut Path) -> T) -> T {
+        self.segments.push(segment.into());
         let result = visit(self);
         self.segments.pop();
         result
     }
     /// [`Path::enter`] for a field marked `#[tree(state)]`.
-    pub fn enter_state<T>(&mut self, segment: impl ToString, visit: impl FnOnce(&mut Path) -> T) -> T {
+    pub fn enter_state<T>(&mut self, segment: impl Into<Segment>, visit: impl FnOnce(&mut Path) -> T) -> T {
         self.state += 1;
         let result = self.enter(segment, visit);
         self.state -= 1;
         result
+    }
+    /// The names and indexes from the root to here.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
     }
     /// What a leaf here is to a gradient.
     pub fn role(&self) -> Role {
@@ -55,7 +99,10 @@ impl Path {
 
 impl std::fmt::Display for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.segments.join("."))
+        for (i, segment) in self.segments.iter().enumerate() {
+            write!(f, "{}{segment}", if i == 0 { "" } else { "." })?;
+        }
+        Ok(())
     }
 }
 
@@ -170,11 +217,11 @@ macro_rules! tuple_tree {
         impl<$($name: Tree),*> Tree for ($($name,)*) {
             #[allow(unused_variables)]
             fn visit(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor)) {
-                $(path.enter($index, |path| self.$index.visit(path, function));)*
+                $(path.enter($index as usize, |path| self.$index.visit(path, function));)*
             }
             #[allow(unused_variables, clippy::unused_unit)]
             fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Self {
-                ($(path.enter($index, |path| self.$index.map(path, function)),)*)
+                ($(path.enter($index as usize, |path| self.$index.map(path, function)),)*)
             }
         }
     )*};
