@@ -18,7 +18,7 @@ pub use report::{Gain, GradientFlow, LayerFlow, ParameterFlow, Slope, Softmax, S
 pub use verdict::{Diagnosis, Finding};
 
 use crate::curvature::Curvature;
-use crate::place::{Number, numbers};
+use crate::place::{Number, Place, numbers};
 use chainrule::differentiate::{Unreached, gradient, pull, push};
 use chainrule::execute::eval_all;
 use chainrule::tensor::{DType, Key, Op, Tensor};
@@ -35,7 +35,7 @@ pub struct FlowOptions {
     pub adaptive: bool,
     /// Also find the largest eigenvalue of the Hessian, for 2/λ.
     pub curvature: bool,
-    /// Steps of the power iteration.
+    /// Steps of the power iteration; with none the gains are left out, which costs a fraction.
     pub iterations: usize,
     /// Seed of the probes.
     pub seed: u64,
@@ -78,38 +78,8 @@ impl GradientFlow {
     #[track_caller]
     pub fn observe_with<T: Tree>(options: &FlowOptions, loss: impl Fn(&T) -> Tensor, model: &T) -> GradientFlow {
         let model = tree::rebuild(model, &eval_all(&tree::leaves(model)));
-        let (value, (), slopes) = match gradient(|m| (loss(m), ()), &model, Unreached::Zeros) {
-            Ok(result) => result,
-            Err(error) => panic!("GradientFlow: {error}"),
-        };
-        let layers = layers(&model, &value);
-        let mut asked = Asked::default();
-        let place = asked.add(&value);
-        let observed: Vec<LayerPlaces> =
-            (0..layers.len()).map(|i| ask_layer(&mut asked, options, &layers, i, &value)).collect();
-        let parameters = ask_parameters(&mut asked, &model, &slopes, &value);
-        let softmaxes: Vec<(usize, Tensor)> = structure::softmaxes(&value)
-            .into_iter()
-            .map(|p| (asked.add(&p.max(-1).cast(DType::F64).mean(..)), p))
-            .collect();
-        let terms: Vec<_> = structure::terms(&value).into_iter().map(|(x, line)| (asked.add(&x), line)).collect();
-        let got = asked.answer();
-        let total = parameters.iter().map(|p| got[p.gradient][0]).sum::<f64>().sqrt();
-        let parameters: Vec<ParameterFlow> = parameters.into_iter().map(|p| p.read(&got, options, total)).collect();
-        let mut flow = GradientFlow {
-            loss: Number(got[place][0]),
-            gradient_norm: Number(total),
-            layers: layers.iter().zip(observed).map(|(layer, o)| o.read(layer, &layers, &got, &parameters)).collect(),
-            parameters,
-            softmaxes: softmaxes.into_iter().map(|(at, p)| softmax(&p, got[at][0])).collect(),
-            terms: terms.into_iter().map(|(at, line)| Term { value: Number(got[at][0]), line }).collect(),
-            double_softmax: structure::double_softmax(&value),
-            log_likelihood: structure::has_log_likelihood(&value),
-            learning_rate: options.learning_rate,
-            adaptive: options.adaptive,
-            largest_eigenvalue: None,
-        };
-        flow.fill_products(&layers);
+        let (observation, asked) = Observation::of(options, &loss, &model);
+        let mut flow = observation.read(options, &eval_all(&asked).iter().map(numbers).collect::<Vec<_>>());
         if options.curvature && flow.loss.0.is_finite() {
             flow.largest_eigenvalue = Curvature::new(loss, &model).eigenvalues(1).largest.first().map(|e| e.value);
         }
@@ -132,6 +102,77 @@ fn softmax(p: &Tensor, mean_of_largest: f64) -> Softmax {
     Softmax { line: p.node().origin().into(), width: p.size(-1), largest: Number(mean_of_largest) }
 }
 
+/// What is seen in a loss by its form alone, and where each of its numbers will be among those that it asks for. It is made
+/// when the loss is traced and read when numbers have been computed, once or many times.
+pub(crate) struct Observation {
+    loss: usize,
+    layers: Vec<Layer>,
+    observed: Vec<LayerPlaces>,
+    parameters: Vec<ParameterPlaces>,
+    softmaxes: Vec<(usize, Tensor)>,
+    terms: Vec<(usize, Place)>,
+    double_softmax: Vec<Place>,
+    log_likelihood: bool,
+}
+
+impl Observation {
+    /// Looks at the loss of a model whose leaves are values or placeholders, and gives what is to be computed: one number
+    /// each, in f64.
+    #[track_caller]
+    pub(crate) fn of<T: Tree>(
+        options: &FlowOptions,
+        loss: impl FnOnce(&T) -> Tensor,
+        model: &T,
+    ) -> (Observation, Vec<Tensor>) {
+        let (value, (), slopes) = match gradient(|m| (loss(m), ()), model, Unreached::Zeros) {
+            Ok(result) => result,
+            Err(error) => panic!("GradientFlow: {error}"),
+        };
+        let layers = layers(model, &value);
+        let mut asked = Asked::default();
+        let observation = Observation {
+            loss: asked.add(&value),
+            observed: (0..layers.len()).map(|i| ask_layer(&mut asked, options, &layers, i, &value)).collect(),
+            parameters: ask_parameters(&mut asked, model, &slopes, &value),
+            softmaxes: structure::softmaxes(&value)
+                .into_iter()
+                .map(|p| (asked.add(&p.max(-1).cast(DType::F64).mean(..)), p))
+                .collect(),
+            terms: structure::terms(&value).into_iter().map(|(x, line)| (asked.add(&x), line)).collect(),
+            double_softmax: structure::double_softmax(&value),
+            log_likelihood: structure::has_log_likelihood(&value),
+            layers,
+        };
+        (observation, asked.tensors)
+    }
+
+    /// The flow, from the numbers that were asked for.
+    pub(crate) fn read(&self, options: &FlowOptions, got: &[Vec<f64>]) -> GradientFlow {
+        let total = self.parameters.iter().map(|p| got[p.gradient][0]).sum::<f64>().sqrt();
+        let parameters: Vec<ParameterFlow> = self.parameters.iter().map(|p| p.read(got, options, total)).collect();
+        let layers = self.layers.iter().zip(&self.observed);
+        let mut flow = GradientFlow {
+            loss: Number(got[self.loss][0]),
+            gradient_norm: Number(total),
+            layers: layers.map(|(layer, o)| o.read(layer, &self.layers, got, &parameters)).collect(),
+            parameters,
+            softmaxes: self.softmaxes.iter().map(|(at, p)| softmax(p, got[*at][0])).collect(),
+            terms: self
+                .terms
+                .iter()
+                .map(|(at, line)| Term { value: Number(got[*at][0]), line: line.clone() })
+                .collect(),
+            double_softmax: self.double_softmax.clone(),
+            log_likelihood: self.log_likelihood,
+            learning_rate: options.learning_rate,
+            adaptive: options.adaptive,
+            largest_eigenvalue: None,
+        };
+        flow.fill_products(&self.layers);
+        flow
+    }
+}
+
 /// Everything that is to be computed, so that it is computed together.
 #[derive(Default)]
 struct Asked {
@@ -142,9 +183,6 @@ impl Asked {
     fn add(&mut self, x: &Tensor) -> usize {
         self.tensors.push(x.cast(DType::F64));
         self.tensors.len() - 1
-    }
-    fn answer(&self) -> Vec<Vec<f64>> {
-        eval_all(&self.tensors).iter().map(numbers).collect()
     }
 }
 
@@ -180,7 +218,10 @@ fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usiz
         input: [asked.add(&layer.input.cast(DType::F64).mean(..)), asked.add(&mean_square(&layer.input))],
         gradient: at_output.map(|g| asked.add(&g.cast(DType::F64).square().sum(..))),
         slope: next.and_then(|next| ask_slope(asked, layer, &next.input)),
-        gain: layer.previous.and_then(|p| ask_gain(asked, options, &layers[p].output, layer, i)),
+        gain: layer
+            .previous
+            .filter(|_| options.iterations > 0)
+            .and_then(|p| ask_gain(asked, options, &layers[p].output, layer, i)),
     }
 }
 
@@ -225,7 +266,7 @@ fn ask_gain(
     let unit = |x: &Tensor| x / x.norm(..).maximum(1e-30);
     let mut v = unit(&key(1).normal(from.shape(), DType::F32).cast(from.dtype()));
     let mut stretched = v.clone();
-    for _ in 0..options.iterations.max(1) {
+    for _ in 0..options.iterations {
         stretched = push(std::slice::from_ref(to), std::slice::from_ref(from), vec![Some(v)]).remove(0)?;
         v = unit(&back(&unit(&stretched), from)?);
     }
@@ -325,7 +366,7 @@ fn ask_parameters<T: Tree>(asked: &mut Asked, model: &T, slopes: &T, value: &Ten
 }
 
 impl ParameterPlaces {
-    fn read(self, got: &[Vec<f64>], options: &FlowOptions, total: f64) -> ParameterFlow {
+    fn read(&self, got: &[Vec<f64>], options: &FlowOptions, total: f64) -> ParameterFlow {
         let root = |at: usize| got[at][0].max(0.0).sqrt();
         let (norm, gradient) = (root(self.weight), root(self.gradient));
         let count = self.shape.iter().product::<usize>() as f64;
@@ -342,8 +383,8 @@ impl ParameterPlaces {
                 && self.rows.is_some_and(|[weight, slope]| {
                     flat(weight, norm) && (gradient <= 1e-6 * total || flat(slope, gradient))
                 }),
-            path: self.path,
-            shape: self.shape,
+            path: self.path.clone(),
+            shape: self.shape.clone(),
         }
     }
 }
