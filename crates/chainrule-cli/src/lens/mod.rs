@@ -1,0 +1,10 @@
+//! `chainrule check`, `doctor`, `explain` and `sharpness`: looks at the gradients of a model file over a real batch.
+//!
+//! What is seen is made by `chainrule-lens`; `subject.rs` makes a network, a batch and a loss of a file, and each command
+//! prints its report.
+
+pub mod check;
+pub mod doctor;
+pub mod explain;
+pub mod sharpness;
+mod subject;
