@@ -22,10 +22,20 @@ pub(super) struct Layer {
     pub between: Between,
     /// Its output is linear in its input.
     pub linear: bool,
+    /// The loop along sequences in it.
+    pub walk: Option<Walk>,
     /// The axis of its units.
     pub axis: usize,
     pub operation: &'static str,
     pub line: Place,
+}
+
+/// A loop along sequences.
+#[derive(Clone, Copy)]
+pub(super) struct Walk {
+    pub steps: usize,
+    /// Its cell has gates, which are sigmoids.
+    pub gated: bool,
 }
 
 /// What lies between the previous layer's output and this layer's input.
@@ -109,6 +119,7 @@ pub(super) fn layers<T: Tree>(model: &T, value: &Tensor) -> Vec<Layer> {
                 previous: None,
                 between: Between::default(),
                 linear: !between(&first.1, &last.0).nonlinear,
+                walk: walk(&nodes, first.0.node().id()..=last.0.node().id()),
                 axis,
                 operation: first.0.node().op().name(),
                 line: origin.into(),
@@ -132,6 +143,12 @@ type Meetings = HashMap<usize, BTreeMap<usize, (Tensor, Tensor)>>;
 fn meetings(nodes: &[Tensor], owner: &HashMap<u64, (usize, usize)>) -> Meetings {
     let mut made: HashMap<u64, Made> = HashMap::new();
     let mut meetings = Meetings::new();
+    let used: HashSet<(u64, usize)> = nodes
+        .iter()
+        .flat_map(|tensor| tensor.node().inputs())
+        .chain(nodes.last())
+        .map(|tensor| (tensor.node().id(), tensor.output_index()))
+        .collect();
     for tensor in nodes {
         let node = tensor.node();
         let state = match node.op() {
@@ -155,7 +172,7 @@ fn meetings(nodes: &[Tensor], owner: &HashMap<u64, (usize, usize)>) -> Meetings 
                     Some(data) => {
                         for place in own {
                             let layer = owner.values().find(|(_, p)| *p == place).expect("an owner").0;
-                            let met = (widest(tensor), node.inputs()[data].clone());
+                            let met = (widest(tensor, &used), node.inputs()[data].clone());
                             meetings.entry(layer).or_default().entry(place).or_insert(met);
                         }
                         Made::Data
@@ -170,10 +187,22 @@ fn meetings(nodes: &[Tensor], owner: &HashMap<u64, (usize, usize)>) -> Meetings 
     meetings
 }
 
-/// The largest float output of a node: the sequence that a loop gives, not its last state.
-fn widest(tensor: &Tensor) -> Tensor {
-    let outputs = (0..tensor.node().types().len()).map(|i| tensor.output(i));
-    outputs.filter(|y| y.dtype().is_float()).max_by_key(Tensor::numel).unwrap_or_else(|| tensor.clone())
+/// The largest float output of a node that anybody uses: of a loop the sequence, or its last state if only that is used.
+fn widest(tensor: &Tensor, used: &HashSet<(u64, usize)>) -> Tensor {
+    let outputs = (0..tensor.node().types().len()).map(|i| tensor.output(i)).filter(|y| y.dtype().is_float());
+    let is_used = |y: &Tensor| used.contains(&(y.node().id(), y.output_index()));
+    outputs.max_by_key(|y| (is_used(y), y.numel())).unwrap_or_else(|| tensor.clone())
+}
+
+/// The first loop among nodes of these numbers.
+fn walk(nodes: &[Tensor], ids: std::ops::RangeInclusive<u64>) -> Option<Walk> {
+    let gate = |x: &Tensor| matches!(x.node().op(), Op::Unary(Unary::Sigmoid));
+    nodes.iter().filter(|tensor| ids.contains(&tensor.node().id())).find_map(|tensor| match tensor.node().op() {
+        Op::Scan(dims, body) => {
+            Some(Walk { steps: dims.length, gated: body.results.iter().any(|result| ordered(result).iter().any(gate)) })
+        }
+        _ => None,
+    })
 }
 
 /// Looks at the operations from one value to another.

@@ -7,14 +7,17 @@
 //!
 //! Layers are found, not declared: see `layers.rs`.
 
+mod batches;
 mod layers;
 mod noise;
 mod report;
 mod structure;
+mod trial;
 mod verdict;
 
 pub use noise::{NoiseScale, gradient_noise_scale};
-pub use report::{Gain, GradientFlow, LayerFlow, ParameterFlow, Slope, Softmax, Spread, Term};
+pub use report::{Companions, Gain, GradientFlow, LayerFlow, ParameterFlow, Slope, Softmax, Spread, Term};
+pub use trial::{Measurement, Remedy, Training, Trial, Trials, measure, try_remedies};
 pub use verdict::{Diagnosis, Finding};
 
 use crate::curvature::Curvature;
@@ -33,6 +36,12 @@ pub struct FlowOptions {
     pub learning_rate: Option<f64>,
     /// Steps are about as long as the learning rate in each element, as with Adam, and not proportional to gradients.
     pub adaptive: bool,
+    /// Momentum of plain descent, which is stable up to 2·(1 + momentum)/λ.
+    pub momentum: f64,
+    /// The most that the norm of the whole gradient may be, if it is clipped.
+    pub clip_norm: Option<f64>,
+    /// The learning rate is reached from below.
+    pub warm_up: bool,
     /// Also find the largest eigenvalue of the Hessian, for 2/λ.
     pub curvature: bool,
     /// Steps of the power iteration; with none the gains are left out, which costs a fraction.
@@ -43,7 +52,16 @@ pub struct FlowOptions {
 
 impl Default for FlowOptions {
     fn default() -> FlowOptions {
-        FlowOptions { learning_rate: None, adaptive: false, curvature: false, iterations: 8, seed: 0 }
+        FlowOptions {
+            learning_rate: None,
+            adaptive: false,
+            momentum: 0.0,
+            clip_norm: None,
+            warm_up: false,
+            curvature: false,
+            iterations: 8,
+            seed: 0,
+        }
     }
 }
 
@@ -98,6 +116,11 @@ impl GradientFlow {
     }
 }
 
+/// The leaves of a tree that are parameters.
+fn parameters_of<T: Tree>(tree: &T) -> impl Iterator<Item = Tensor> {
+    tree::named_leaves(tree).into_iter().filter(|leaf| leaf.1 == Role::Parameter).map(|leaf| leaf.2)
+}
+
 fn softmax(p: &Tensor, mean_of_largest: f64) -> Softmax {
     Softmax { line: p.node().origin().into(), width: p.size(-1), largest: Number(mean_of_largest) }
 }
@@ -124,6 +147,17 @@ impl Observation {
         loss: impl FnOnce(&T) -> Tensor,
         model: &T,
     ) -> (Observation, Vec<Tensor>) {
+        let (observation, asked, _) = Observation::traced(options, loss, model);
+        (observation, asked)
+    }
+
+    /// [`Observation::of`], and the gradient of each parameter.
+    #[track_caller]
+    fn traced<T: Tree>(
+        options: &FlowOptions,
+        loss: impl FnOnce(&T) -> Tensor,
+        model: &T,
+    ) -> (Observation, Vec<Tensor>, Vec<Tensor>) {
         let (value, (), slopes) = match gradient(|m| (loss(m), ()), model, Unreached::Zeros) {
             Ok(result) => result,
             Err(error) => panic!("GradientFlow: {error}"),
@@ -133,7 +167,7 @@ impl Observation {
         let observation = Observation {
             loss: asked.add(&value),
             observed: (0..layers.len()).map(|i| ask_layer(&mut asked, options, &layers, i, &value)).collect(),
-            parameters: ask_parameters(&mut asked, model, &slopes, &value),
+            parameters: ask_parameters(&mut asked, options, model, &slopes, &value),
             softmaxes: structure::softmaxes(&value)
                 .into_iter()
                 .map(|p| (asked.add(&p.max(-1).cast(DType::F64).mean(..)), p))
@@ -143,7 +177,17 @@ impl Observation {
             log_likelihood: structure::has_log_likelihood(&value),
             layers,
         };
-        (observation, asked.tensors)
+        (observation, asked.tensors, parameters_of(&slopes).collect())
+    }
+
+    /// The answers of which several batches count by the least.
+    fn least(&self) -> Vec<usize> {
+        self.observed.iter().filter_map(|layer| layer.slope.map(|slope| slope[3])).collect()
+    }
+
+    /// The answers that are of the first batch alone.
+    fn of_one_batch(&self) -> Vec<usize> {
+        self.observed.iter().filter_map(|layer| layer.gain.map(|gain| gain[2])).collect()
     }
 
     /// The flow, from the numbers that were asked for.
@@ -166,7 +210,14 @@ impl Observation {
             log_likelihood: self.log_likelihood,
             learning_rate: options.learning_rate,
             adaptive: options.adaptive,
+            momentum: options.momentum,
+            clip_norm: options.clip_norm,
+            warm_up: options.warm_up,
             largest_eigenvalue: None,
+            batches: 1,
+            noise: None,
+            companions: None,
+            evaluated: None,
         };
         flow.fill_products(&self.layers);
         flow
@@ -196,6 +247,8 @@ struct LayerPlaces {
     /// Mean square of slopes, share of zeros, share of small ones, share of units with zeros only.
     slope: Option<[usize; 4]>,
     gain: Option<[usize; 3]>,
+    /// Mean squares of the gradient at the first and the last step of a sequence.
+    time: Option<[usize; 2]>,
 }
 
 fn mean_square(x: &Tensor) -> Tensor {
@@ -222,7 +275,18 @@ fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usiz
             .previous
             .filter(|_| options.iterations > 0)
             .and_then(|p| ask_gain(asked, options, &layers[p].output, layer, i)),
+        time: layer.walk.and_then(|walk| ask_time(asked, value, &layer.input, walk.steps)),
     }
+}
+
+/// What the gradient is at the first step of sequences, `[N, T, …]` or `[T, N, …]`, and what at the last.
+fn ask_time(asked: &mut Asked, value: &Tensor, input: &Tensor, steps: usize) -> Option<[usize; 2]> {
+    let axis = input.shape().iter().take(2).position(|&size| size == steps)?;
+    if input.rank() < 3 || steps < 2 || !input.dtype().is_float() {
+        return None;
+    }
+    let slope = pull(std::slice::from_ref(value), &[Some(value.ones_like())], std::slice::from_ref(input)).remove(0)?;
+    Some([0, steps - 1].map(|step| asked.add(&mean_square(&slope.narrow(axis as isize, step, 1)))))
 }
 
 /// The slope of what follows a layer elementwise, from its output to the next layer's input.
@@ -303,6 +367,14 @@ impl LayerPlaces {
             input_mean: Number(number(self.input[0])),
             input_rms: root(self.input[1]),
             gradient_norm: Number(self.gradient.map_or(0.0, |at| number(at).sqrt())),
+            through_time: self
+                .time
+                .filter(|[_, last]| number(*last) > 0.0)
+                .map(|[first, last]| Number((number(first) / number(last)).sqrt())),
+            gated: layer.walk.is_some_and(|walk| walk.gated),
+            update_ratio: update_ratio(
+                layer.parameters.iter().filter_map(|(path, _)| parameters.iter().find(|p| p.path == *path)),
+            ),
             slope,
             gain,
             product: Number(1.0),
@@ -323,6 +395,16 @@ impl LayerPlaces {
     }
 }
 
+/// The length of a step of all these parameters together over theirs.
+fn update_ratio<'a>(parameters: impl Iterator<Item = &'a ParameterFlow>) -> Option<f64> {
+    let (mut steps, mut sizes) = (0.0, 0.0);
+    for parameter in parameters {
+        steps += (parameter.update_ratio? * parameter.norm.0).powi(2);
+        sizes += parameter.norm.0.powi(2);
+    }
+    (sizes > 0.0).then(|| (steps / sizes).sqrt())
+}
+
 /// Where the numbers of a parameter are.
 struct ParameterPlaces {
     path: String,
@@ -333,9 +415,28 @@ struct ParameterPlaces {
     rows: Option<[usize; 2]>,
     reached: bool,
     zeros: usize,
+    /// The share of steps that round to nothing.
+    lost: Option<usize>,
 }
 
-fn ask_parameters<T: Tree>(asked: &mut Asked, model: &T, slopes: &T, value: &Tensor) -> Vec<ParameterPlaces> {
+/// The share of weights of a small float that a step of this length leaves as they are.
+fn ask_lost(asked: &mut Asked, options: &FlowOptions, weight: &Tensor, slope: &Tensor) -> Option<usize> {
+    let rate = options.learning_rate.filter(|_| matches!(weight.dtype(), DType::BF16 | DType::F16))?;
+    let wide = slope.cast(DType::F32);
+    let step = if options.adaptive { wide.sign() * rate } else { wide * rate };
+    let after = (weight.cast(DType::F32) - &step).cast(weight.dtype());
+    let moved = step.not_equal(0.0);
+    let same = after.equal(weight).and(&moved).cast(DType::F64).mean(..);
+    Some(asked.add(&(same / moved.cast(DType::F64).mean(..).maximum(1e-30))))
+}
+
+fn ask_parameters<T: Tree>(
+    asked: &mut Asked,
+    options: &FlowOptions,
+    model: &T,
+    slopes: &T,
+    value: &Tensor,
+) -> Vec<ParameterPlaces> {
     let under: std::collections::HashSet<u64> = ordered(value)
         .iter()
         .filter(|x| matches!(x.node().op(), Op::Variable))
@@ -358,6 +459,7 @@ fn ask_parameters<T: Tree>(asked: &mut Asked, model: &T, slopes: &T, value: &Ten
                 weight: asked.add(&square(&weight)),
                 gradient: asked.add(&square(&slope)),
                 zeros: asked.add(&slope.equal(0.0).cast(DType::F64).mean(..)),
+                lost: ask_lost(asked, options, &weight, &slope),
                 rows,
                 path,
             }
@@ -370,8 +472,9 @@ impl ParameterPlaces {
         let root = |at: usize| got[at][0].max(0.0).sqrt();
         let (norm, gradient) = (root(self.weight), root(self.gradient));
         let count = self.shape.iter().product::<usize>() as f64;
-        let step =
-            options.learning_rate.map(|rate| if options.adaptive { rate * count.sqrt() } else { rate * gradient });
+        let clipped = options.clip_norm.map_or(1.0, |most| (most / total.max(f64::MIN_POSITIVE)).min(1.0));
+        let length = if options.adaptive { count.sqrt() } else { gradient * clipped };
+        let step = options.learning_rate.map(|rate| rate * length);
         let flat = |at: usize, norm: f64| root(at) <= 1e-6 * norm / count.sqrt();
         ParameterFlow {
             norm: Number(norm),
@@ -379,6 +482,8 @@ impl ParameterPlaces {
             update_ratio: step.filter(|_| norm > 0.0).map(|step| step / norm),
             reached: self.reached,
             zero_share: got[self.zeros][0],
+            lost: self.lost.map(|at| got[at][0]),
+            error: None,
             alike: norm > 0.0
                 && self.rows.is_some_and(|[weight, slope]| {
                     flat(weight, norm) && (gradient <= 1e-6 * total || flat(slope, gradient))

@@ -18,6 +18,30 @@ pub struct NoiseScale {
     pub scale: Option<f64>,
 }
 
+impl NoiseScale {
+    /// From gradients of k batches of n examples each: the mean of ‖g‖² and the square of the gradients' mean, which is
+    /// that of one batch of k·n. tr Σ = (mean ‖g‖² − ‖mean g‖²)·n·k/(k − 1), ‖G‖² = ‖mean g‖² − tr Σ/(k·n); equations
+    /// A.2 and A.3 of McCandlish et al.
+    ///
+    /// # Panics
+    /// If there is one batch only.
+    ///
+    /// ```
+    /// use chainrule_lens::flow::NoiseScale;
+    /// // Two batches of one example, with gradients 1 and 3.
+    /// let found = NoiseScale::of_batches(2, 1, 5.0, 4.0);
+    /// assert_eq!((found.noise, found.signal), (2.0, 3.0));
+    /// ```
+    #[track_caller]
+    pub fn of_batches(batches: usize, examples: usize, mean_of_squares: f64, square_of_mean: f64) -> NoiseScale {
+        assert!(batches > 1, "NoiseScale::of_batches: {batches} batches; it takes at least two");
+        let (k, n) = (batches as f64, examples as f64);
+        let noise = ((mean_of_squares - square_of_mean) * n * k / (k - 1.0)).max(0.0);
+        let signal = square_of_mean - noise / (k * n);
+        NoiseScale { signal, noise, scale: (signal > 0.0).then(|| noise / signal) }
+    }
+}
+
 /// The noise scale from a function that gives one loss for each example.
 ///
 /// # Panics

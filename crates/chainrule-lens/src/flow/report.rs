@@ -1,5 +1,6 @@
 //! What was observed, and its text for a terminal.
 
+use super::noise::NoiseScale;
 use crate::place::{Number, Place};
 use serde::Serialize;
 
@@ -26,8 +27,35 @@ pub struct GradientFlow {
     pub learning_rate: Option<f64>,
     /// Whether steps are about the learning rate in each element.
     pub adaptive: bool,
+    /// Momentum of plain descent.
+    pub momentum: f64,
+    /// The most that the gradient's norm may be, if it is clipped.
+    pub clip_norm: Option<f64>,
+    /// Whether the learning rate is reached from below.
+    pub warm_up: bool,
     /// The largest eigenvalue of the Hessian, if it was asked for.
     pub largest_eigenvalue: Option<f64>,
+    /// How many batches were observed; all numbers are of them together.
+    pub batches: usize,
+    /// How much the gradients of examples differ, from several batches.
+    pub noise: Option<NoiseScale>,
+    /// Whether examples know their companions, from several batches.
+    pub companions: Option<Companions>,
+    /// The loss in evaluation of the same examples, if somebody found it.
+    pub evaluated: Option<Number>,
+}
+
+/// What the other examples of a batch do to the loss of one. Where each example stands alone the two are equal.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Companions {
+    /// The mean loss of the batches.
+    pub together: Number,
+    /// The mean loss of the same examples, each beside half of its own batch twice: what chance in so few does.
+    pub halves: Number,
+    /// The mean loss of the same examples, each beside those of other batches.
+    pub mixed: Number,
+    /// The standard error of that mean.
+    pub error: Number,
 }
 
 /// One layer.
@@ -51,6 +79,12 @@ pub struct LayerFlow {
     pub input_rms: Number,
     /// ‖∂L/∂z‖ at its output z.
     pub gradient_norm: Number,
+    /// The gradient at the first step of its input over that at the last, if it walks along sequences.
+    pub through_time: Option<Number>,
+    /// Whether the cell of that walk has gates.
+    pub gated: bool,
+    /// The length of a step of its parameters over theirs, if a learning rate is known.
+    pub update_ratio: Option<f64>,
     /// Slope of the activation that follows, where one follows that works on elements.
     pub slope: Option<Slope>,
     /// The Jacobian from the previous layer's output to this layer's.
@@ -125,6 +159,10 @@ pub struct ParameterFlow {
     pub reached: bool,
     /// The share of its gradient that is exactly 0.
     pub zero_share: f64,
+    /// The share of steps that round to nothing, if it is kept in f16 or bf16 and a learning rate is known.
+    pub lost: Option<f64>,
+    /// ‖g − g₆₄‖/‖g₆₄‖ against the gradient in double precision, where f16 or bf16 is computed in.
+    pub error: Option<Number>,
     /// Whether all rows are equal and get equal gradients, so that they stay equal.
     pub alike: bool,
 }
@@ -154,41 +192,78 @@ impl GradientFlow {
     pub fn layer(&self, path: &str) -> Option<&LayerFlow> {
         self.layers.iter().find(|layer| layer.path == path)
     }
+
+    /// The length of the gradient at the first layer over that at the last; none where it says nothing.
+    pub fn fall(&self) -> Option<f64> {
+        let (first, last) = (self.layers.first()?, self.layers.last()?);
+        let size = |layer: &LayerFlow| layer.gradient_norm.0;
+        // A last layer of zeros lets nothing down in the first step and does in the second.
+        let started = last.gain.as_ref().is_none_or(|gain| gain.own.0 > 0.0);
+        (self.layers.len() > 1 && started && size(last) > 0.0).then(|| size(first) / size(last))
+    }
+
+    /// With the loss of the same examples in evaluation, where running statistics stand for those of the batch.
+    pub fn with_evaluation(self, loss: f64) -> GradientFlow {
+        GradientFlow { evaluated: Some(Number(loss)), ..self }
+    }
+}
+
+fn percent(x: Option<f64>) -> String {
+    x.map_or(String::new(), |x| format!("{:.0} %", x * 100.0))
+}
+
+impl GradientFlow {
+    fn write_layer(&self, f: &mut std::fmt::Formatter<'_>, layer: &LayerFlow, width: usize) -> std::fmt::Result {
+        let gain = |get: fn(&Gain) -> Number| layer.gain.as_ref().map_or(String::new(), |g| format!("{:.3}", get(g).0));
+        let update = layer.update_ratio.map_or(String::new(), |ratio| format!(" {ratio:>9.1e}"));
+        writeln!(
+            f,
+            "  {:<width$} {:>10.3e} {:>10.3e} {:>6} {:>6} {:>8} {:>8} {:>10.2e} {:>10.2e}{update}",
+            layer.path,
+            layer.output.rms.0,
+            layer.output.between_examples.0,
+            percent(layer.slope.as_ref().map(|slope| slope.saturated)),
+            percent(layer.slope.as_ref().map(|slope| slope.dead)),
+            gain(|g| g.rms),
+            gain(|g| g.largest),
+            layer.product.0,
+            layer.gradient_norm.0,
+        )
+    }
+
+    fn write_below(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for layer in &self.layers {
+            if let Some(ratio) = layer.through_time {
+                writeln!(f, "  {}: the gradient at the first step is {:.1e} of that at the last", layer.path, ratio.0)?;
+            }
+        }
+        if let Some(eigenvalue) = self.largest_eigenvalue {
+            let stable = 2.0 * (1.0 + self.momentum) / eigenvalue;
+            writeln!(f, "  largest eigenvalue {eigenvalue:.4e}, so descent is stable below {stable:.4e}")?;
+        }
+        match self.noise.as_ref().map(|noise| noise.scale) {
+            Some(Some(scale)) => {
+                writeln!(f, "  gradient noise scale {scale:.3}: batches far below are noise, far above waste")
+            }
+            Some(None) => writeln!(f, "  gradient noise scale: more than these batches can tell"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Display for GradientFlow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "loss {}, gradient {}", self.loss, self.gradient_norm)?;
+        let batches = if self.batches > 1 { format!(", over {} batches", self.batches) } else { String::new() };
+        writeln!(f, "loss {}, gradient {}{batches}", self.loss, self.gradient_norm)?;
         let width = self.layers.iter().map(|layer| layer.path.len()).max().unwrap_or(0).max(5);
+        let update = if self.layers.iter().any(|layer| layer.update_ratio.is_some()) { "    update" } else { "" };
         writeln!(
             f,
-            "  {:<width$} {:>10} {:>10} {:>6} {:>6} {:>8} {:>8} {:>10} {:>10}",
+            "  {:<width$} {:>10} {:>10} {:>6} {:>6} {:>8} {:>8} {:>10} {:>10}{update}",
             "layer", "output", "spread", "flat", "dead", "gain", "largest", "product", "gradient"
         )?;
-        for layer in &self.layers {
-            let share = |x: Option<f64>| x.map_or(String::new(), |x| format!("{:.0} %", x * 100.0));
-            let flat = share(layer.slope.as_ref().map(|slope| slope.saturated));
-            let dead = share(layer.slope.as_ref().map(|slope| slope.dead));
-            let gain =
-                |get: fn(&Gain) -> Number| layer.gain.as_ref().map_or(String::new(), |g| format!("{:.3}", get(g).0));
-            writeln!(
-                f,
-                "  {:<width$} {:>10.3e} {:>10.3e} {flat:>6} {dead:>6} {:>8} {:>8} {:>10.2e} {:>10.2e}",
-                layer.path,
-                layer.output.rms.0,
-                layer.output.between_examples.0,
-                gain(|g| g.rms),
-                gain(|g| g.largest),
-                layer.product.0,
-                layer.gradient_norm.0,
-            )?;
-        }
-        if let Some(eigenvalue) = self.largest_eigenvalue {
-            writeln!(f, "  largest eigenvalue {eigenvalue:.4e}, so descent is stable below {:.4e}", 2.0 / eigenvalue)?;
-        }
-        for finding in self.verdict() {
-            writeln!(f, "{finding}")?;
-        }
-        Ok(())
+        self.layers.iter().try_for_each(|layer| self.write_layer(f, layer, width))?;
+        self.write_below(f)?;
+        self.verdict().iter().try_for_each(|finding| writeln!(f, "{finding}"))
     }
 }

@@ -44,6 +44,14 @@ pub enum Diagnosis {
     Collapsed,
     /// Gradients round to zero in the dtype.
     Underflow,
+    /// Gradients or steps are lost in the rounding of f16 or bf16.
+    LossOfPrecision,
+    /// The loss of an example is low only beside the others of its batch: labels leak through statistics of the batch.
+    BatchLeak,
+    /// The loss is far higher with running statistics than with those of the batch.
+    EvaluationDiffers,
+    /// The learning rate is beyond what the curvature allows at the start, and is not reached from below.
+    NoWarmUp,
     /// The learning rate is beyond what the curvature allows.
     StepTooLarge,
     /// Steps are too small to matter.
@@ -67,6 +75,8 @@ pub struct Finding {
 
 /// A gradient that falls or grows by this factor through the network is lost.
 const FACTOR: f64 = 1e3;
+/// A rate that is beyond 2/λ at first by less than this can be warmed up to.
+const WARM: f64 = 8.0;
 /// The share of a layer's elements at which it is called flat.
 const MOST: f64 = 0.5;
 
@@ -89,6 +99,10 @@ impl std::fmt::Display for Diagnosis {
             Diagnosis::MissingActivation => "missing activation",
             Diagnosis::Collapsed => "constant output",
             Diagnosis::Underflow => "underflow",
+            Diagnosis::LossOfPrecision => "loss of precision",
+            Diagnosis::BatchLeak => "labels leak through the batch",
+            Diagnosis::EvaluationDiffers => "evaluation differs from training",
+            Diagnosis::NoWarmUp => "no warm-up",
             Diagnosis::StepTooLarge => "learning rate too large",
             Diagnosis::StepTooSmall => "learning rate too small",
         })
@@ -124,10 +138,12 @@ impl GradientFlow {
             let change = "trace_nonfinite says which operation made it and what to write instead";
             return vec![finding(Diagnosis::NotFinite, vec![], evidence, change)];
         }
-        let rules: [fn(&GradientFlow) -> Option<Finding>; 17] = [
+        let rules: [fn(&GradientFlow) -> Option<Finding>; 22] = [
             GradientFlow::double_softmax,
             GradientFlow::wrong_sign,
             GradientFlow::unreachable,
+            GradientFlow::batch_leak,
+            GradientFlow::evaluation_differs,
             GradientFlow::dominated_term,
             GradientFlow::input_scale,
             GradientFlow::zero_weights,
@@ -136,10 +152,13 @@ impl GradientFlow {
             GradientFlow::dead_units,
             GradientFlow::saturated,
             GradientFlow::saturated_attention,
+            GradientFlow::through_time,
             GradientFlow::products,
             GradientFlow::missing_activation,
             GradientFlow::collapsed,
             GradientFlow::underflow,
+            GradientFlow::loss_of_precision,
+            GradientFlow::no_warm_up,
             GradientFlow::step_too_large,
             GradientFlow::step_too_small,
         ];
@@ -305,15 +324,6 @@ impl GradientFlow {
         })
     }
 
-    /// The length of the gradient at the first layer over that at the last; none where it says nothing.
-    fn fall(&self) -> Option<f64> {
-        let (first, last) = (self.layers.first()?, self.layers.last()?);
-        let size = |layer: &LayerFlow| layer.gradient_norm.0;
-        // A last layer of zeros lets nothing down in the first step and does in the second.
-        let started = last.gain.as_ref().is_none_or(|gain| gain.own.0 > 0.0);
-        (self.layers.len() > 1 && started && size(last) > 0.0).then(|| size(first) / size(last))
-    }
-
     /// Vanishing and exploding, by what actually reaches the first layer against the last.
     fn products(&self) -> Option<Finding> {
         let (first, last) = (self.layers.first()?, self.layers.last()?);
@@ -416,22 +426,96 @@ impl GradientFlow {
         Some(finding(Diagnosis::Underflow, found.iter().map(|layer| layer.path.clone()).collect(), evidence, change))
     }
 
-    fn step_too_large(&self) -> Option<Finding> {
-        let rate = self.learning_rate?;
-        if let (Some(eigenvalue), false) = (self.largest_eigenvalue, self.adaptive)
-            && eigenvalue > 0.0
-            && rate > 2.0 / eigenvalue
-        {
-            let limit = 2.0 / eigenvalue;
+    fn batch_leak(&self) -> Option<Finding> {
+        let companions = self.companions.as_ref()?;
+        let mixed = companions.mixed.0;
+        let together = companions.together.0.max(companions.halves.0);
+        // Half of the loss, beyond what chance does: it is the company that makes examples easy.
+        (mixed > 2.0 * together.max(0.0) && mixed - together > 3.0 * companions.error.0).then(|| {
             let evidence = format!(
-                "the rate is {rate} and the largest eigenvalue of the Hessian {eigenvalue:.3}, so 2/λ is {limit:.3e}"
+                "the loss is {} in these batches and {} for the same examples beside others: a statistic of the batch \
+                 tells the labels",
+                companions.together, companions.mixed
             );
-            return Some(finding(
-                Diagnosis::StepTooLarge,
-                vec![],
-                evidence,
-                &format!("lower it below {limit:.2e}, or warm up to it"),
-            ));
+            let change = "mix the classes in each batch, or use a norm that sees one example: group_norm or layer_norm";
+            finding(Diagnosis::BatchLeak, vec![], evidence, change)
+        })
+    }
+
+    fn evaluation_differs(&self) -> Option<Finding> {
+        let evaluated = self.evaluated?.0;
+        (evaluated > 2.0 * self.loss.0 + 0.1 * self.loss.0.abs().max(0.1) || evaluated.is_nan()).then(|| {
+            let evidence = format!("the loss is {} in training and {evaluated:.4} in evaluation of the same examples", self.loss);
+            let change = "let running statistics see what training sees: the same inputs, more batches, a momentum that forgets \
+                          slower; refresh_statistics counts them anew";
+            finding(Diagnosis::EvaluationDiffers, vec![], evidence, change)
+        })
+    }
+
+    /// What a loop along sequences does to the gradient on its way back.
+    fn through_time(&self) -> Option<Finding> {
+        let walks = self.layers.iter().filter_map(|layer| Some((layer, layer.through_time?.0)));
+        let (layer, ratio) = walks.max_by(|a, b| a.1.ln().abs().total_cmp(&b.1.ln().abs()))?;
+        let say =
+            |what: &str| format!("the gradient {what} {ratio:.1e} from the last step of {} to the first", layer.path);
+        if ratio > FACTOR && self.clip_norm.is_none() {
+            let change = "clip the norm of the gradient, start the recurrent weights orthogonal, or use an LSTM or GRU";
+            return Some(finding(Diagnosis::Exploding, vec![layer.path.clone()], say("grows by"), change));
+        }
+        // Gates learn to let the gradient through; a plain cell has nothing to learn it with.
+        (ratio < 1.0 / FACTOR && !layer.gated).then(|| {
+            let change = "use an LSTM or GRU, or start the recurrent weights orthogonal or as the identity";
+            finding(Diagnosis::Vanishing, vec![layer.path.clone()], say("falls by"), change)
+        })
+    }
+
+    fn loss_of_precision(&self) -> Option<Finding> {
+        let total = self.gradient_norm.0;
+        let wrong =
+            |p: &&super::ParameterFlow| p.gradient_norm.0 > 1e-3 * total && p.error.is_some_and(|error| error.0 > 0.5);
+        let lost = |p: &&super::ParameterFlow| p.shape.len() > 1 && p.lost.is_some_and(|lost| lost > 0.5);
+        let (wrong, lost): (Vec<_>, Vec<_>) =
+            (self.parameters.iter().filter(wrong).collect(), self.parameters.iter().filter(lost).collect());
+        let paths = |found: &[&super::ParameterFlow]| found.iter().map(|p| p.path.clone()).collect();
+        if let Some(first) = wrong.first() {
+            let error = first.error.map_or(0.0, |error| error.0);
+            let evidence =
+                format!("the gradient of {} is {:.0} % off that in double precision", first.path, error * 100.0);
+            let change = "compute what subtracts near numbers in f32: means, norms, the loss";
+            return Some(finding(Diagnosis::LossOfPrecision, paths(&wrong), evidence, change));
+        }
+        let first = lost.first()?;
+        let evidence =
+            format!("{:.0} % of the steps of {} round to nothing", first.lost.unwrap_or(0.0) * 100.0, first.path);
+        let change = "keep the weights in f32 and cast them for the forward pass, or raise the rate";
+        Some(finding(Diagnosis::LossOfPrecision, paths(&lost), evidence, change))
+    }
+
+    /// The rate and the largest stable one at these weights, if it is beyond that. Sharpness falls as a rate rises
+    /// (Gilmer et al. 2021), so a rate some times beyond can be warmed up to.
+    fn beyond(&self) -> Option<(f64, f64)> {
+        let (rate, eigenvalue) = (self.learning_rate.filter(|_| !self.adaptive)?, self.largest_eigenvalue?);
+        let limit = 2.0 * (1.0 + self.momentum) / eigenvalue;
+        (eigenvalue > 0.0 && rate > limit).then_some((rate, limit))
+    }
+
+    fn no_warm_up(&self) -> Option<Finding> {
+        let (rate, limit) = self.beyond()?;
+        (!self.warm_up && rate < WARM * limit).then(|| {
+            let evidence =
+                format!("the first steps are of rate {rate}, and stable at these weights below 2/λ = {limit:.3e}");
+            let change = "warm up to the rate over the first hundred steps or so, or stay below that";
+            finding(Diagnosis::NoWarmUp, vec![], evidence, change)
+        })
+    }
+
+    fn step_too_large(&self) -> Option<Finding> {
+        let most = if self.warm_up { WARM } else { 1.0 };
+        if let Some((rate, limit)) = self.beyond().filter(|(rate, limit)| *rate > most * limit) {
+            let evidence =
+                format!("the rate is {rate}, and descent at these weights is stable below 2/λ = {limit:.3e}");
+            let change = format!("lower it below {limit:.2e}");
+            return Some(finding(Diagnosis::StepTooLarge, vec![], evidence, &change));
         }
         let large =
             self.parameters.iter().filter(|p| p.shape.len() > 1 && p.update_ratio.is_some_and(|ratio| ratio > 0.3));
