@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use chainrule::plan::Part;
 use chainrule_lens::memory::{MemoryReport, StepMemory, above, memory_of};
 use chainrule_train::curves::{Chart, Panel, Scale, Series};
+use chainrule_train::model::parse_bytes;
 
 use crate::experiment::Found;
 use crate::outcome::{self, Failure, Outcome};
@@ -25,7 +26,7 @@ pub struct MemoryArgs {
     /// Examples a step, instead of the file's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     batch: Option<u32>,
-    /// The most that a step may take, as 500MB, 2GB or 1GiB
+    /// The most that a step may take, as 500MB, 2GB or 1GiB [default: `memory_budget` of the file's [train]]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     budget: Option<usize>,
     /// Draw bytes along the step, as .svg or .png
@@ -34,26 +35,6 @@ pub struct MemoryArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-}
-
-/// `500MB`, `1.5GiB`, `4096`.
-pub fn parse_bytes(text: &str) -> Result<usize, String> {
-    let wrong = || format!("{text:?} is no size; write 500MB, 2GB, 1.5GiB or a number of bytes");
-    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let scale = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "kib" => 1024.0,
-        "mib" => 1048576.0,
-        "gib" => 1073741824.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
-    let bytes = number * scale;
-    if bytes.is_finite() && (1.0..1e18).contains(&bytes) { Ok(bytes as usize) } else { Err(wrong()) }
 }
 
 /// Runs the command.
@@ -67,13 +48,11 @@ pub fn run(arguments: MemoryArgs) -> Outcome {
         return Err(Failure::input(format!("{}: {missing}\n  add [example]", arguments.model)));
     };
     let program = spec.step_program(&example).map_err(Failure::input)?;
-    let group = |name: &str| match name {
-        _ if name.starts_with("0.optimizer") => "optimizer".into(),
-        _ if name.starts_with("0.") => "network".into(),
-        _ => "batch".to_owned(),
+    let report = match (arguments.budget, spec.train().memory_budget) {
+        (None, Some(budget)) => memory_of(program, Some(budget), &group, &layer)
+            .map_err(|error| Failure::input(spec.budget_refused(&error)))?,
+        (budget, _) => memory_of(program, budget, &group, &layer).map_err(Failure::input)?,
     };
-    let layer = |name: &str| name.strip_prefix("0.model.").map(|path| above(path).to_owned());
-    let report = memory_of(program, arguments.budget, &group, &layer).map_err(Failure::input)?;
     if let Some(path) = &arguments.picture {
         let chart = chart(&arguments.model, &report);
         let bytes = match path.extension().and_then(|end| end.to_str()) {
@@ -88,6 +67,25 @@ pub fn run(arguments: MemoryArgs) -> Outcome {
         true => outcome::print_json(&report),
         false => outcome::print(&report.to_string()),
     }
+}
+
+/// What an argument of the step is, by its name: `0.…` is trained and kept, `1.…` the batch.
+fn group(name: &str) -> String {
+    let Some((part, _)) = name.strip_prefix("0.").and_then(|name| name.split_once('.')) else { return "batch".into() };
+    match part {
+        "model" => "network".into(),
+        "generator_optimizer" => "generator's optimizer".into(),
+        "discriminator_optimizer" => "discriminator's optimizer".into(),
+        other => other.replace('_', " "),
+    }
+}
+
+/// The layer that an argument is a parameter of; of a pair of networks with the name of the one.
+fn layer(name: &str) -> Option<String> {
+    let name = name.strip_prefix("0.")?;
+    let pair = ["generator.", "discriminator."].iter().any(|part| name.starts_with(part));
+    let path = if pair { name } else { name.strip_prefix("model.")? };
+    Some(above(path).to_owned())
 }
 
 /// Bytes along the step, parts upon parts.
@@ -129,19 +127,4 @@ fn stacked(memory: &StepMemory) -> Vec<Series> {
         }
     }
     series
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!(parse_bytes("500MB"), Ok(500_000_000));
-        assert_eq!(parse_bytes("1.5GiB"), Ok(1_610_612_736));
-        assert_eq!(parse_bytes("4096"), Ok(4096));
-        for wrong in ["", "MB", "-1MB", "5 apples", "0", "nan", "1e30GB"] {
-            assert!(parse_bytes(wrong).is_err(), "{wrong}");
-        }
-    }
 }

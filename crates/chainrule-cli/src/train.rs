@@ -24,7 +24,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::experiment::{is_experiment, setting};
-use crate::memory::parse_bytes;
 use crate::outcome::{self, Failure, Outcome};
 use crate::settings::{Given, Trained};
 use crate::train_model;
@@ -73,7 +72,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = |text: &str| text.parse::<SaveEvery>())]
     save_every: Option<SaveEvery>,
     /// The most memory that a step of a model may take, as 500MB or 2GB: activations are computed again to keep it
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = chainrule_train::model::parse_bytes)]
     memory_budget: Option<usize>,
     /// Print the result as JSON
     #[arg(long)]

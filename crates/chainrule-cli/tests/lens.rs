@@ -45,3 +45,64 @@ fn a_file_without_data_is_looked_at_over_random_numbers() {
     let (code, _, err) = run(&["sharpness", "digits-mlp", "--weights", "nothing.safetensors"]);
     assert!(code == 2 && err.contains("nothing.safetensors"), "{code} {err}");
 }
+
+/// A residual network, and what makes a NaN in it.
+const ROOT: &str = "\
+[example]
+input = [4]
+classes = 3
+
+[model]
+layers = [
+  { linear = 4, name = \"stem\" },
+  { residual = [
+      { linear = 4, name = \"inner\" },
+      \"tanh\",
+  ], name = \"block\" },
+  { linear = 3, name = \"head\" },
+]
+
+[optimizer]
+name = \"adam\"
+rate = 0.01
+
+[train]
+memory_budget = \"1kB\"
+";
+
+#[test]
+fn lines_are_those_of_the_model_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("root.toml");
+    std::fs::write(&file, ROOT).expect("written");
+    let file = file.to_str().expect("a path");
+    let (code, out, err) = run(&["explain", file, "--batch", "2", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let lines: Vec<(u64, &str)> = report["definitions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|definition| Some((definition["line"]["line"].as_u64()?, definition["line"]["layer"].as_str()?)))
+        .collect();
+    for expected in [(7, "linear"), (9, "linear"), (10, "tanh"), (8, "residual"), (12, "linear"), (5, "usual loss")] {
+        assert!(lines.contains(&expected), "{expected:?} is not in {lines:?}");
+    }
+    assert!(report["definitions"][0]["line"]["code"]["file"].as_str().expect("Rust").ends_with(".rs"));
+    // The budget of the file is refused at its line, and another one given in its place.
+    let (code, _, err) = run(&["memory", file]);
+    assert!(code == 2 && err.contains("root.toml:20") && err.contains("allow"), "{code} {err}");
+    let (code, out, err) = run(&["memory", file, "--budget", "1MB"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("root.toml:15 optimizer") || out.contains("root.toml:7 linear"), "{out}");
+}
+
+#[test]
+fn a_pair_of_networks_has_both_in_its_memory() {
+    let (code, out, err) = run(&["memory", "dcgan"]);
+    assert_eq!(code, 0, "{err}");
+    for part in ["generator ", "discriminator ", "generator's optimizer", "discriminator's optimizer", "generator.grow"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+}

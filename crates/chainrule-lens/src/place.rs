@@ -4,25 +4,48 @@ use chainrule::tensor::DType;
 use chainrule::tensor::{Derivation, Origin, Tensor};
 use serde::{Serialize, Serializer};
 
-/// A line of the user's program.
+/// A line of the user's program: of Rust, or of the model file that it is built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// The source file as the compiler names it.
+    /// The source file as the compiler names it, or the model file.
     pub file: String,
     /// Line in it, from 1.
     pub line: u32,
+    /// What stands there, in a model file: the kind of layer, `loss`, `optimizer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    /// For a line of a model file: the line of Rust within that layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<Box<Place>>,
+}
+
+impl Place {
+    /// A line of Rust.
+    pub fn new(file: impl Into<String>, line: u32) -> Place {
+        Place { file: file.into(), line, layer: None, code: None }
+    }
 }
 
 impl From<Origin> for Place {
     fn from(origin: Origin) -> Place {
-        Place { file: origin.location.file().to_owned(), line: origin.location.line() }
+        let code = Place::new(origin.location.file(), origin.location.line());
+        match origin.written {
+            Some(written) => Place {
+                file: written.file.to_string(),
+                line: written.line,
+                layer: Some(written.what.to_string()),
+                code: Some(Box::new(code)),
+            },
+            None => code,
+        }
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = self.file.rsplit(['/', '\\']).next().unwrap_or(&self.file);
-        write!(f, "{name}:{}", self.line)
+        write!(f, "{name}:{}", self.line)?;
+        self.layer.as_ref().map_or(Ok(()), |layer| write!(f, " {layer}"))
     }
 }
 

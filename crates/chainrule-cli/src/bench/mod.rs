@@ -43,7 +43,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// The most that a step may take, as 300MB: what exceeds it is computed again
-    #[arg(long, value_name = "BYTES", value_parser = crate::memory::parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = chainrule_train::model::parse_bytes)]
     memory_budget: Option<usize>,
     /// Show where the time of a step goes, by kernel and by line
     #[arg(long)]

@@ -329,7 +329,7 @@ fn from_outside(replay: &Replay, input: usize, at: usize, next: Option<&Passage>
         seen: element.clone(),
         operation: "input".to_owned(),
         part: Part::Forward,
-        line: line.unwrap_or(crate::place::Place { file: name.clone(), line: 0 }),
+        line: line.unwrap_or(crate::place::Place::new(name.clone(), 0)),
         at: element.clone(),
         operands: vec![],
         cause: Cause::Given,

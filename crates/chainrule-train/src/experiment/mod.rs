@@ -454,7 +454,14 @@ impl Experiment {
                     shown = show(state, record.step);
                 }
             }
-        })?;
+        });
+        let finished = match finished {
+            // A budget that the file states is shown at its line.
+            Err(TrainError::Execute(ExecuteError::MemoryBudget(error))) if options.memory_budget.is_none() => {
+                return Err(self.spec.budget_refused(&error).into());
+            }
+            other => other?,
+        };
         shown?;
         let tested = match &splits.test {
             Some(set) if finished.end != crate::trainer::End::Stopped => {
@@ -479,7 +486,7 @@ impl Experiment {
             monitor: self.monitor(),
             early_stop: train.early_stopping.map(|patience| EarlyStop { patience: patience as u64, min_delta: 0.0 }),
             threads: options.threads,
-            memory_budget: options.memory_budget,
+            memory_budget: options.memory_budget.or(train.memory_budget),
             ..Trainer::new(self.length(), train.seed)
         }
     }
@@ -539,6 +546,10 @@ fn decides(spec: &Spec) -> Value {
     if let Some(sections) = value.as_object_mut() {
         sections.remove("description");
         sections.remove("report");
+        // It changes where numbers are kept, and none of them.
+        if let Some(train) = sections.get_mut("train").and_then(Value::as_object_mut) {
+            train.remove("memory_budget");
+        }
         if spec.optimizer_settings().schedule.is_none()
             && let Some(train) = sections.get_mut("train").and_then(Value::as_object_mut)
         {

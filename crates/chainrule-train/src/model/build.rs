@@ -9,7 +9,7 @@ use chainrule_nn::context::Context;
 use super::fields::{Field, Form, Options};
 use super::kinds::{self, Kind};
 use super::module::{Module, Pass, Sequence};
-use super::source::{Entry, Item, Problem, Span, Value};
+use super::source::{Entry, Item, Problem, Span, Value, line_of};
 use super::start::{self, Start};
 
 /// What every layer may have, whatever it is.
@@ -62,6 +62,8 @@ pub struct Row {
 pub(crate) struct Scope<'a> {
     /// The tables `[block.NAME]`.
     pub blocks: &'a [Entry],
+    /// The file's name and text, which layers stand in.
+    pub file: (&'a str, &'a str),
     /// How many classes or tokens the data has.
     pub classes: Option<usize>,
     /// What an encoder said.
@@ -104,9 +106,16 @@ pub(crate) fn shown(ty: &Type) -> String {
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(blocks: &'a [Entry], classes: Option<usize>, start: Option<Start>, key: &Key) -> Scope<'a> {
+    pub fn new(
+        blocks: &'a [Entry],
+        file: (&'a str, &'a str),
+        classes: Option<usize>,
+        start: Option<Start>,
+        key: &Key,
+    ) -> Scope<'a> {
         Scope {
             blocks,
+            file,
             classes,
             memory: None,
             shared: Vec::new(),
@@ -191,6 +200,7 @@ impl<'a> Scope<'a> {
             }
             _ => module,
         };
+        let module = module.written(written_at(self.file, &written.span, written.kind.name));
         let shared = self.shared.clone();
         let output = self.trace(&module, x);
         let mut context = Context::evaluation();
@@ -251,6 +261,11 @@ impl<'a> Scope<'a> {
         let mut pass = Pass { memory, shared: self.shared.clone(), values, ..Pass::new(&mut context) };
         module.clone().forward(&placeholder(x), &mut pass).ty().clone()
     }
+}
+
+/// A place of a file as the line that operations have.
+pub(crate) fn written_at((file, text): (&str, &str), span: &Span, what: &str) -> &'static chainrule::tensor::Written {
+    chainrule::tensor::Written::at(file, u32::try_from(line_of(text, span)).unwrap_or(u32::MAX), what)
 }
 
 /// A layer whose weights are scaled, while the network settles, until the variance of what it gives is 1.

@@ -3,6 +3,7 @@
 //! A value that does not have its option's form is a [`Problem`] at its place before anybody uses it, so that the getters
 //! of [`Options`] cannot fail on a file; they panic only if a name is asked for that the table does not have.
 
+use super::bytes::parse_bytes;
 use super::example::ty;
 use super::source::{Entry, Item, Problem, Span, Value, parse_value};
 
@@ -51,6 +52,8 @@ pub(crate) enum Form {
     Part,
     /// A table of names, each with a type.
     Types,
+    /// A size of memory.
+    Bytes,
     /// A list of words.
     Words,
     /// A list of layers.
@@ -86,6 +89,7 @@ impl Form {
             Form::Word(words) => format!("one of {}", words.join(", ")),
             Form::Name => "a name".into(),
             Form::Part => "a table with `layers`".into(),
+            Form::Bytes => "a size such as \"500MB\", \"2GB\", \"1.5GiB\" or a number of bytes".into(),
             Form::Types => "a table of names and types, each \"f32[…]\" or \"i64[…]\" with sizes".into(),
             Form::Words => "a list of words".into(),
             Form::Layers => "a list of layers".into(),
@@ -136,6 +140,7 @@ impl Form {
                 Value::Table(entries) => entries.iter().all(|entry| ty(&entry.item.value).is_some()),
                 _ => false,
             },
+            Form::Bytes => bytes(value).is_some(),
             Form::Words => match value {
                 Value::List(items) => items.iter().all(|item| matches!(item.value, Value::Text(_))),
                 _ => false,
@@ -157,6 +162,15 @@ impl Form {
             }
             _ => problem,
         })
+    }
+}
+
+/// `"500MB"`, or a number of bytes.
+fn bytes(value: &Value) -> Option<usize> {
+    match value {
+        Value::Text(text) => parse_bytes(text).ok(),
+        Value::Integer(number) => usize::try_from(*number).ok().filter(|number| *number > 0),
+        _ => None,
     }
 }
 
@@ -249,6 +263,11 @@ impl Options {
     /// A number that may be left out.
     pub fn maybe_number(&self, name: &str) -> Option<f64> {
         self.has(name).then(|| self.number(name))
+    }
+
+    /// A size of memory that may be left out.
+    pub fn maybe_bytes(&self, name: &str) -> Option<usize> {
+        bytes(&self.item(name)?.value)
     }
 
     #[track_caller]

@@ -197,6 +197,7 @@ impl Model {
     pub fn build(
         &self,
         blocks: &[Entry],
+        file: (&str, &str),
         example: &ExampleType,
         names: &[String],
         batch: usize,
@@ -206,7 +207,7 @@ impl Model {
         if inputs.is_empty() {
             return Err(Problem::new(&self.options.span, "the data has no inputs"));
         }
-        let mut scope = Scope::new(blocks, example.classes, self.start()?, key);
+        let mut scope = Scope::new(blocks, file, example.classes, self.start()?, key);
         scope.values = names.iter().cloned().zip(inputs.iter().cloned()).collect();
         let (network, end) = (self.kind.build)(self, &inputs, &mut scope)?;
         let pair = network.form() == Form::Gan;

@@ -33,6 +33,8 @@ impl Spec {
         };
         let pass = |network: &mut Network, x: &_, context: &mut _| network.forward(from_ref(x), context);
         let task = Gan::new(options.count("noise"), pass, pass).loss(loss).critic_steps(self.batches_a_step());
+        let losses = options.item("loss").map_or(&options.span, |item| &item.span);
+        let task = task.written(self.written_at(losses, "loss"), self.optimizer_line());
         let task = options.maybe_number("gradient_penalty").into_iter().fold(task, Gan::gradient_penalty);
         let task = self.train().clip_norm.into_iter().fold(task, Gan::clip_norm);
         match self.train().average {

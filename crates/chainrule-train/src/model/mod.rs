@@ -9,6 +9,7 @@
 //! This room does not train; it gives a network, a loss and settings to those who do.
 
 mod build;
+mod bytes;
 mod carried;
 mod edit;
 mod example;
@@ -27,6 +28,7 @@ mod start;
 mod summary;
 
 pub use build::Row;
+pub use bytes::parse_bytes;
 pub use carried::{Carried, Walk};
 pub use edit::with_setting;
 pub use gan::{GanState, GanTask};

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chainrule::tensor::{Tensor, Type, stack};
+use chainrule::tensor::{Tensor, Type, Written, stack};
 use chainrule::tree::{Path, Tree};
 use chainrule_nn::context::Context;
 
@@ -66,6 +66,8 @@ impl<'a> Pass<'a> {
 pub struct Module {
     held: Box<dyn Held>,
     by_step: bool,
+    /// The line of the file that it stands at.
+    written: Option<&'static Written>,
 }
 
 type Forward<L> = Arc<dyn Fn(&mut L, &Tensor, &mut Pass) -> Tensor + Send + Sync>;
@@ -105,7 +107,7 @@ impl Module {
         layer: L,
         forward: impl Fn(&mut L, &Tensor, &mut Pass) -> Tensor + Send + Sync + 'static,
     ) -> Module {
-        Module { held: Box::new(Layer { layer, forward: Arc::new(forward) }), by_step: false }
+        Module { held: Box::new(Layer { layer, forward: Arc::new(forward) }), by_step: false, written: None }
     }
 
     /// A function without parameters.
@@ -126,6 +128,11 @@ impl Module {
     /// step's result is a function of this step alone, or of what its [`Walk`] carries.
     pub fn by_step(self, by_step: bool) -> Module {
         Module { by_step, ..self }
+    }
+
+    /// The same module, whose operations have this line of a file.
+    pub fn written(self, at: &'static Written) -> Module {
+        Module { written: Some(at), ..self }
     }
 
     /// Whether it is [`Module::by_step`].
@@ -149,7 +156,10 @@ impl Module {
     /// If the input is not of the form the module was built for.
     #[track_caller]
     pub fn forward(&mut self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        self.held.forward(x, pass)
+        match self.written {
+            Some(at) => at.scope(|| self.held.forward(x, pass)),
+            None => self.held.forward(x, pass),
+        }
     }
 }
 
@@ -162,7 +172,7 @@ impl From<Sequence> for Module {
 
 impl Clone for Module {
     fn clone(&self) -> Module {
-        Module { held: self.held.copy(), by_step: self.by_step }
+        Module { held: self.held.copy(), by_step: self.by_step, written: self.written }
     }
 }
 
@@ -177,7 +187,7 @@ impl Tree for Module {
         self.held.visit(path, function);
     }
     fn map(&self, path: &mut Path, function: &mut dyn FnMut(&Path, &Tensor) -> Tensor) -> Module {
-        Module { held: self.held.map(path, function), by_step: self.by_step }
+        Module { held: self.held.map(path, function), by_step: self.by_step, written: self.written }
     }
 }
 

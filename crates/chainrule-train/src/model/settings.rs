@@ -49,6 +49,12 @@ pub(crate) const TRAIN: &[Field] = &[
         default: "-",
         help: "steps between checkpoints; at each validation without",
     },
+    Field {
+        name: "memory_budget",
+        form: Form::Bytes,
+        default: "-",
+        help: "most that a step may take; what does not fit is computed again, and results stay the same to the last bit",
+    },
 ];
 
 /// The options of `[report]`.
@@ -107,6 +113,8 @@ pub struct Train {
     pub validate_every: Option<usize>,
     /// Steps between checkpoints.
     pub checkpoint_every: Option<usize>,
+    /// The most bytes that a step may take.
+    pub memory_budget: Option<usize>,
 }
 
 impl Train {
@@ -136,6 +144,7 @@ impl Train {
             early_stopping: options.maybe_count("early_stopping"),
             validate_every: options.maybe_count("validate_every"),
             checkpoint_every: options.maybe_count("checkpoint_every"),
+            memory_budget: options.maybe_bytes("memory_budget"),
         })
     }
 }

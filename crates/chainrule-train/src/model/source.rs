@@ -132,8 +132,7 @@ pub struct ModelError {
 impl ModelError {
     /// The line, from 1.
     pub fn line(&self) -> usize {
-        let before = self.text.get(..self.problem.span.start).unwrap_or(&self.text);
-        before.matches('\n').count() + 1
+        line_of(&self.text, &self.problem.span)
     }
 
     /// What is wrong, in one sentence.
@@ -176,6 +175,11 @@ pub(crate) fn parse(text: &str) -> Result<Item, Problem> {
     let table = DeTable::parse(text).map_err(|error| grammar(&error))?;
     let span = table.span();
     Ok(Item { span, value: read_table(table.into_inner())? })
+}
+
+/// The line of a place, from 1.
+pub(crate) fn line_of(text: &str, span: &Span) -> usize {
+    text.get(..span.start).unwrap_or(text).matches('\n').count() + 1
 }
 
 /// One value, as the defaults of options are written.

@@ -3,17 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chainrule::tensor::{Key, Type};
+use chainrule::plan::MemoryBudgetError;
+use chainrule::tensor::{Key, Type, Written};
 use chainrule_nn::optimizer::{AnyOptimizer, OptimizerSettings, SettingsError};
 use chainrule_nn::precision::Precision;
 use chainrule_nn::schedule::ScheduleSettings;
 
-use super::build::Row;
+use super::build::{Row, written_at};
 use super::form::{Model, batched};
 use super::loss::{Loss, Seen};
 use super::module::{Form, Network};
 use super::settings::{Average, Report, Train};
-use super::source::{Entry, Item, ModelError, Problem, Value, parse, section};
+use super::source::{Entry, Item, ModelError, Problem, Span, Value, parse, section};
 use crate::data::{DataSettings, ExampleType};
 use crate::task::{Averaging, Clip, Objective, Supervised};
 
@@ -108,6 +109,17 @@ impl Spec {
         self.train.batch = batch.max(1);
     }
 
+    /// That `memory_budget` of `[train]` cannot be met, shown at its line.
+    pub fn budget_refused(&self, error: &MemoryBudgetError) -> ModelError {
+        let train = self.root.get("train");
+        let entry = train.and_then(|train| train.item.get("memory_budget")).or(train);
+        let span = entry.map_or(0..0, |entry| entry.item.span.clone());
+        let message =
+            format!("the step does not fit into {} bytes: without a budget it takes {}", error.budget, error.whole);
+        let hint = format!("allow {} bytes, the least that was found, or make the batch smaller", error.least);
+        self.error(Problem::new(&span, message).hint(hint))
+    }
+
     /// `[report]`.
     pub fn report(&self) -> &Report {
         &self.report
@@ -133,12 +145,17 @@ impl Spec {
     pub fn objective(&self) -> Objective<Network> {
         let loss = self.loss.as_ref().map(|loss| loss.function(&self.names));
         let usual = [true, false].map(|classes| Loss::usual(classes, &self.root.span).function(&self.names));
+        let at = match (self.root.get("loss"), self.root.get("model")) {
+            (Some(entry), _) => self.written_at(&entry.item.span, "loss"),
+            (None, Some(entry)) => self.written_at(&entry.at, "usual loss"),
+            (None, None) => self.written_at(&self.root.span, "usual loss"),
+        };
         let ignored = self.ignored();
         let objective = Objective::new(
             |network: &mut Network, batch, context| network.forward(&batch.inputs, context),
             move |output, batch| {
                 let usual = || &usual[usize::from(batch.target().dtype().is_float())];
-                loss.as_ref().unwrap_or_else(usual)(output, batch)
+                at.scope(|| loss.as_ref().unwrap_or_else(usual)(output, batch))
             },
         )
         .metrics(self.report.metrics.iter().copied())
@@ -156,7 +173,7 @@ impl Spec {
     /// The task of training it in so many steps. Of a [`Form::Gan`] it is [`Spec::gan`].
     pub fn task(&self, steps: u64) -> Supervised<Network, AnyOptimizer<Network>> {
         let train = &self.train;
-        let task = Supervised::new(self.objective()).accumulate(train.accumulate);
+        let task = Supervised::new(self.objective()).accumulate(train.accumulate).written(self.optimizer_line());
         let clips = [train.clip_value.map(Clip::Value), train.clip_norm.map(Clip::Norm)];
         let task = clips.into_iter().flatten().fold(task, Supervised::clip);
         match train.average {
@@ -200,7 +217,7 @@ impl Spec {
 
     pub(crate) fn build_rows(&self, example: &ExampleType, key: &Key) -> Result<(Network, Vec<Row>), ModelError> {
         let batch = self.train.batch;
-        let built = self.model.build(self.blocks(), example, &self.names, batch, key);
+        let built = self.model.build(self.blocks(), (&self.file, &self.text), example, &self.names, batch, key);
         let built = built.map_err(|problem| self.error(problem))?;
         if built.network.form() != Form::Gan {
             self.check_loss(&built.end, example).map_err(|problem| self.error(problem))?;
@@ -233,6 +250,17 @@ impl Spec {
 
     pub(super) fn error(&self, problem: Problem) -> ModelError {
         problem.in_file(&self.file, &self.text)
+    }
+
+    /// A place of the file as the line that operations have.
+    pub(super) fn written_at(&self, span: &Span, what: &str) -> &'static Written {
+        written_at((&self.file, &self.text), span, what)
+    }
+
+    /// The line of `[optimizer]`; that of the network if the file leaves it out.
+    pub(super) fn optimizer_line(&self) -> &'static Written {
+        let entry = self.root.get("optimizer").or(self.root.get("model"));
+        self.written_at(&entry.map_or(0..0, |entry| entry.at.clone()), "optimizer")
     }
 
     fn blocks(&self) -> &[Entry] {

@@ -17,7 +17,7 @@ pub use supervised::{Averaging, Clip, Fit, Objective, Supervised};
 
 use std::collections::BTreeMap;
 
-use chainrule::tensor::{Key, Tensor};
+use chainrule::tensor::{Key, Tensor, Written};
 use chainrule::tree::{self, Role, Tree};
 
 use crate::data::Batch;
@@ -76,6 +76,14 @@ pub trait Task {
     /// otherwise.
     fn model(&self, state: &Self::State) -> BTreeMap<String, Tensor> {
         named(state).filter(|leaf| leaf.1 == Role::Parameter).map(|leaf| (leaf.0, leaf.2)).collect()
+    }
+}
+
+/// Builds expressions at a line of a file, if there is one.
+fn within<T>(at: Option<&'static Written>, build: impl FnOnce() -> T) -> T {
+    match at {
+        Some(at) => at.scope(build),
+        None => build(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use chainrule::tensor::{DType, Key, Tensor};
+use chainrule::tensor::{DType, Key, Tensor, Written};
 use chainrule::tree::{self, Role, Tree};
 use chainrule_nn::accumulate::accumulate;
 use chainrule_nn::average::Average;
@@ -13,7 +13,7 @@ use chainrule_nn::optimizer::Optimizer;
 use chainrule_nn::precision::{LossScale, Precision, only_if};
 use serde::{Deserialize, Serialize};
 
-use super::{Measures, Metric, Task};
+use super::{Measures, Metric, Task, within};
 use crate::data::Batch;
 
 type Forward<M> = Box<dyn Fn(&mut M, &Batch, &mut Context) -> Tensor + Send + Sync>;
@@ -207,13 +207,14 @@ pub struct Supervised<M, O> {
     clip: Vec<Clip>,
     parts: usize,
     average: Option<Averaging>,
+    written: Option<&'static Written>,
     optimizer: PhantomData<fn(O)>,
 }
 
 impl<M: Tree + Clone, O: Optimizer<M> + Clone> Supervised<M, O> {
     /// With nothing but the objective.
     pub fn new(objective: Objective<M>) -> Supervised<M, O> {
-        Supervised { objective, clip: Vec::new(), parts: 1, average: None, optimizer: PhantomData }
+        Supervised { objective, clip: Vec::new(), parts: 1, average: None, written: None, optimizer: PhantomData }
     }
 
     /// Limiting the norm of the whole gradient.
@@ -237,6 +238,11 @@ impl<M: Tree + Clone, O: Optimizer<M> + Clone> Supervised<M, O> {
     /// Evaluating and keeping an average of the weights.
     pub fn average(self, average: Averaging) -> Supervised<M, O> {
         Supervised { average: Some(average), ..self }
+    }
+
+    /// With what limits gradients and changes weights at this line of a file.
+    pub fn written(self, at: &'static Written) -> Supervised<M, O> {
+        Supervised { written: Some(at), ..self }
     }
 
     /// The state that a training starts from.
@@ -288,12 +294,14 @@ impl<M: Tree + Clone, O: Optimizer<M> + Clone> Task for Supervised<M, O> {
         if let Some(scale) = &state.scale {
             measures = measures.last("loss_scale", &scale.scale);
         }
-        let gradients = self.clip.iter().fold(gradients, |gradients, clip| clip.apply(&model, &gradients));
-        let mut next = state.optimizer.update(&model, &gradients);
+        let mut next = within(self.written, || {
+            let gradients = self.clip.iter().fold(gradients, |gradients, clip| clip.apply(&model, &gradients));
+            state.optimizer.update(&model, &gradients)
+        });
         if let Some(finite) = &finite {
             next = only_if(finite, &next, &(state.model.clone(), state.optimizer.clone()));
         }
-        let average = state.average.as_ref().map(|average| average.update(&next.0));
+        let average = within(self.written, || state.average.as_ref().map(|average| average.update(&next.0)));
         let scale = state.scale.as_ref().zip(finite).map(|(scale, finite)| scale.update(&finite));
         (Fit { model: next.0, optimizer: next.1, average, scale }, measures)
     }

@@ -30,7 +30,7 @@ pub use index::{Index, Indexes, NewAxis, step};
 pub use linear::einsum;
 pub use movement::{concat, stack};
 pub use op::{CallKind, Composite, ConvDims, CustomRule, Dims, DotDims, Lambda, Op, Scalar, ScanDims, Shared, Windows};
-pub use origin::{Derivation, Origin};
+pub use origin::{Derivation, Origin, Written};
 pub use random::Key;
 pub use shape::{Axes, IntoShape, Shape, Type};
 

@@ -14,14 +14,14 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use chainrule::differentiate::{value_and_grad_aux, vjp};
-use chainrule::tensor::{DType, Key, Tensor};
+use chainrule::tensor::{DType, Key, Tensor, Written};
 use chainrule::tree::{self, Tree};
 use chainrule_nn::average::Average;
 use chainrule_nn::clip::{clip_norm, global_norm};
 use chainrule_nn::context::{Context, value_and_grad_with_state, with_state_of};
 use chainrule_nn::optimizer::Optimizer;
 
-use super::{Measures, Task};
+use super::{Measures, Task, within};
 use crate::data::Batch;
 
 type Forward<M> = Box<dyn Fn(&mut M, &Tensor, &mut Context) -> Tensor + Send + Sync>;
@@ -89,6 +89,8 @@ pub struct Gan<G, D, O, P> {
     critic_steps: usize,
     clip: Option<f64>,
     average: Option<f64>,
+    /// The lines of a file that losses and optimizers stand at.
+    written: Option<[&'static Written; 2]>,
     optimizers: PhantomData<fn(O, P)>,
 }
 
@@ -114,6 +116,7 @@ where
             critic_steps: 1,
             clip: None,
             average: None,
+            written: None,
             optimizers: PhantomData,
         }
     }
@@ -143,6 +146,11 @@ where
     /// With an exponential average of the generator, of this decay.
     pub fn average(self, decay: f64) -> Gan<G, D, O, P> {
         Gan { average: Some(decay), ..self }
+    }
+
+    /// With losses and optimizers at these lines of a file.
+    pub fn written(self, losses: &'static Written, optimizers: &'static Written) -> Gan<G, D, O, P> {
+        Gan { written: Some([losses, optimizers]), ..self }
     }
 
     /// The state that a training starts from.
@@ -204,7 +212,7 @@ where
             let mut context = Context::training(pass);
             let truth = (self.judge)(discriminator, real, &mut context);
             let made = (self.judge)(discriminator, fake, &mut context);
-            let mut loss = self.loss.discriminator(&truth, &made);
+            let mut loss = within(self.loss_line(), || self.loss.discriminator(&truth, &made));
             if let Some(factor) = self.penalty {
                 let mut sizes = vec![1; real.rank()];
                 sizes[0] = real.size(0);
@@ -216,9 +224,18 @@ where
             (loss.clone(), Game { loss, truth, made })
         };
         let (_, game, discriminator, gradient) = value_and_grad_with_state(loss, &state.discriminator);
-        (state.discriminator, state.discriminator_optimizer) =
-            state.discriminator_optimizer.update(&discriminator, &self.clipped(&gradient));
+        (state.discriminator, state.discriminator_optimizer) = within(self.optimizer_line(), || {
+            state.discriminator_optimizer.update(&discriminator, &self.clipped(&gradient))
+        });
         (game, gradient)
+    }
+
+    fn loss_line(&self) -> Option<&'static Written> {
+        self.written.map(|lines| lines[0])
+    }
+
+    fn optimizer_line(&self) -> Option<&'static Written> {
+        self.written.map(|lines| lines[1])
     }
 
     fn clipped<M: Tree>(&self, gradient: &M) -> M {
@@ -282,7 +299,7 @@ where
         let (mut games, mut last) = (Vec::with_capacity(rounds), None);
         for round in 0..rounds {
             let [noise, making, judging] = key.fold(&Tensor::from(round as i64)).split();
-            let noise = noise.normal([count, self.noise], real.dtype());
+            let noise = within(self.loss_line(), || noise.normal([count, self.noise], real.dtype()));
             let (fake, after, pull) = self.make(&state.generator, noise, making);
             state.generator = after;
             let shown = (&real.narrow(0, round * count, count), &fake.stop_gradient());
@@ -295,14 +312,14 @@ where
         let judged = |fake: &Tensor| {
             let mut after = state.discriminator.clone();
             let scores = (self.judge)(&mut after, fake, &mut Context::training(key.fold(&Tensor::from(-1i64))));
-            (self.loss.generator(&scores), after)
+            (within(self.loss_line(), || self.loss.generator(&scores)), after)
         };
         let (loss, after, slope) = value_and_grad_aux(judged, &fake);
         state.discriminator = with_state_of(&state.discriminator, &after);
         let slope = pull(&slope);
         let rate = state.generator_optimizer.learning_rate();
         (state.generator, state.generator_optimizer) =
-            state.generator_optimizer.update(&state.generator, &self.clipped(&slope));
+            within(self.optimizer_line(), || state.generator_optimizer.update(&state.generator, &self.clipped(&slope)));
         state.average = state.average.map(|average| average.update(&state.generator));
         let measures = self
             .measures(&loss, &games)
