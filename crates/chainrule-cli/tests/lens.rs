@@ -106,3 +106,44 @@ fn a_pair_of_networks_has_both_in_its_memory() {
         assert!(out.contains(part), "{part}: {out}");
     }
 }
+
+#[test]
+fn a_run_is_looked_at_with_its_own_weights_data_and_rate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = folder.path().join("runs");
+    let (code, _, err) =
+        run(&["train", "digits-mlp", "--steps", "60", "--quiet", "--runs", runs.to_str().expect("a path")]);
+    assert_eq!(code, 0, "{err}");
+    let trained = runs.join("digits-mlp-1");
+    let at = trained.to_str().expect("a path");
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let (code, out, err) = run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {err}");
+        serde_json::from_str(&out).expect("JSON")
+    };
+    let (first, now) = (json(&["doctor", "digits-mlp", "--json"]), json(&["doctor", at, "--json"]));
+    let loss = |report: &serde_json::Value| report["flow"]["loss"].as_f64().expect("a loss");
+    assert!(loss(&now) < loss(&first) - 0.2, "{} {}", loss(&now), loss(&first));
+    let last = std::fs::read_to_string(trained.join("metrics.jsonl")).expect("metrics");
+    let steps = last.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let rate = steps.filter_map(|line| line["rate"].as_f64()).last();
+    assert!(rate.is_some() && now["flow"]["learning_rate"].as_f64() == rate, "{rate:?} {}", now["flow"]);
+    assert_eq!(json(&["check", at, "--batch", "4", "--json"])["status"], "right");
+    let explained = json(&["explain", at, "--batch", "4", "--parameter", "hidden.weight", "--json"]);
+    assert_eq!(explained["parameters"][0]["path"], "hidden.weight");
+    let sharp = json(&["sharpness", at, "--batch", "8", "--json"]);
+    assert!(sharp["sharpness"]["largest"]["value"].as_f64().expect("λ") > 0.0);
+
+    std::fs::create_dir(folder.path().join("empty")).expect("a folder");
+    let wrong = [
+        (folder.path().join("empty"), "is not a run folder: it has no run.json"),
+        (runs.join("digits-mlp-2"), "No such file"),
+    ];
+    for (path, says) in wrong {
+        let (code, _, err) = run(&["doctor", path.to_str().expect("a path")]);
+        assert!(code == 2 && err.contains(says), "{code} {err}");
+    }
+    std::fs::remove_file(trained.join("model.safetensors")).expect("removed");
+    let (code, _, err) = run(&["sharpness", at]);
+    assert!(code == 2 && err.contains("its training ended before the first save"), "{code} {err}");
+}

@@ -14,7 +14,7 @@ both against Richardson-extrapolated differences. Data are those of the file, or
 
 Examples:
   chainrule check digits-mlp
-  chainrule check model.toml --batch 8 --weights runs/1/model.safetensors
+  chainrule check runs/digits-cnn-1 --batch 8
   chainrule check text-gpt --batch 2 --json
 
 It ends with exit code 1 if a gradient is wrong.")]

@@ -10,12 +10,14 @@ use crate::outcome::{self, Outcome};
 /// Say how gradients flow through a model's layers, and what is wrong with it
 #[derive(clap::Args)]
 #[command(after_help = "\
-The learning rate is that of the file's optimizer. Data are those of the file, or random numbers if it names none.
+The learning rate is that of the file's optimizer, or of a run's last step. Data are those of the file, or random numbers
+if it names none.
 
 Examples:
   chainrule doctor digits-cnn
   chainrule doctor model.toml --curvature
-  chainrule doctor model.toml --weights runs/1/model.safetensors --json")]
+  chainrule doctor runs/digits-cnn-1
+  chainrule doctor model.toml --weights runs/mine-1/best.safetensors --json")]
 pub struct DoctorArgs {
     #[command(flatten)]
     looked: Looked,
@@ -29,7 +31,7 @@ pub fn run(arguments: DoctorArgs) -> Outcome {
     let subject = Subject::open(&arguments.looked)?;
     let optimizer = subject.spec.optimizer_settings();
     let options = FlowOptions {
-        learning_rate: Some(optimizer.rate),
+        learning_rate: Some(subject.rate),
         adaptive: optimizer.name != "sgd",
         curvature: arguments.curvature,
         seed: arguments.looked.seed,

@@ -12,7 +12,7 @@ Examples:
   chainrule explain digits-mlp --parameter hidden.weight
   chainrule explain model.toml --as latex
   chainrule explain digits-mlp --as html > gradient.html
-  chainrule explain digits-mlp --json")]
+  chainrule explain runs/digits-mlp-1 --json")]
 pub struct ExplainArgs {
     #[command(flatten)]
     looked: Looked,

@@ -13,7 +13,7 @@ use crate::outcome::{self, Failure, Outcome};
 #[command(after_help = "\
 Examples:
   chainrule sharpness digits-mlp
-  chainrule sharpness model.toml --weights runs/1/model.safetensors --spectrum
+  chainrule sharpness runs/digits-mlp-1 --spectrum
   chainrule sharpness digits-mlp --slice --json")]
 pub struct SharpnessArgs {
     #[command(flatten)]

@@ -1,21 +1,27 @@
-//! What the lens looks at: the network of a model file with a batch of its data, and the loss in training.
+//! What the lens commands look at: a network, a batch and a loss, of a model file with first values or of a run with what
+//! it has learned so far.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chainrule::prelude::{DType, Key, Tensor, eval_all, load};
 use chainrule::tensor::Type;
 use chainrule::tree;
 use chainrule_nn::context::Context;
-use chainrule_train::data::{Batch, DataSettings, ExampleType, Loader};
+use chainrule_train::data::{Batch, DataSettings, Dataset, ExampleType, Loader};
+use chainrule_train::experiment::Experiment;
 use chainrule_train::model::{Form, Network, Spec};
+use chainrule_train::run::RunFolder;
 use chainrule_train::task::Objective;
+use chainrule_train::trainer::Record;
+use std::sync::Arc;
 
+use crate::experiment::{Found, failure};
 use crate::outcome::{self, Failure, Outcome};
 
 /// What all of them look at.
 #[derive(clap::Args)]
 pub struct Looked {
-    /// A model file, or the name of a recipe
+    /// A model file, the name of a recipe, or the folder of a run such as runs/digits-cnn-1
     pub model: String,
     /// Examples that are looked at
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=1 << 16))]
@@ -23,12 +29,20 @@ pub struct Looked {
     /// The seed of first weights, batch and dropout
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Weights of a training, instead of first values
+    /// Weights of a training, instead of first values or of those that a run has now
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+impl Looked {
+    /// The run, if it is the folder of one.
+    pub fn run(&self) -> Result<Option<RunFolder>, Failure> {
+        let path = Path::new(&self.model);
+        path.is_dir().then(|| RunFolder::open(path).map_err(Failure::input)).transpose()
+    }
 }
 
 /// A network with a batch and a loss.
@@ -38,38 +52,88 @@ pub struct Subject {
     pub batch: Batch,
     pub objective: Objective<Network>,
     pub seed: u64,
-    /// Whether the file names data.
+    /// Whether there are data.
     pub real: bool,
+    /// The learning rate of the run's last step, or that of the file.
+    pub rate: f64,
+}
+
+/// A file or run that has been read.
+struct Source {
+    spec: Spec,
+    /// The examples to train on, if there are any.
+    set: Option<Arc<dyn Dataset>>,
+    example: ExampleType,
+    /// What a run has learned.
+    learned: Option<Network>,
+    rate: Option<f64>,
+}
+
+impl Source {
+    /// Of a model file or a recipe.
+    fn file(looked: &Looked) -> Result<Source, Failure> {
+        let spec = Found::find(&looked.model)?.spec()?;
+        let settings: Option<DataSettings> = spec.section("data").map_err(Failure::input)?;
+        let set =
+            settings.map(|settings| settings.open().map_err(Failure::input)).transpose()?.map(|found| found.train);
+        let example = set.as_ref().map(|set| set.example()).or_else(|| spec.example().cloned());
+        let example = example.ok_or_else(|| {
+            let missing = "the file names no data and does not say what one example looks like";
+            Failure::input(format!("{}: {missing}\n  add [data] or [example]", looked.model))
+        })?;
+        Ok(Source { spec, set, example, learned: None, rate: None })
+    }
+
+    /// Of a run: its own model file, data and weights.
+    fn run(looked: &Looked, run: &RunFolder) -> Result<Source, Failure> {
+        let mut experiment = Experiment::open(run).map_err(failure)?;
+        let learned = match looked.weights {
+            Some(_) => None,
+            None => Some(experiment.trained(run, false).map_err(failure)?),
+        };
+        let set = experiment.splits().map_err(failure)?.train.clone();
+        let spec = Spec::parse(&looked.model, experiment.spec().text()).map_err(Failure::input)?;
+        let rate = last_rate(run)?;
+        Ok(Source { spec, set: Some(set), example: experiment.example(), learned, rate })
+    }
+}
+
+/// The learning rate of a run's last step, if its metrics have one.
+fn last_rate(run: &RunFolder) -> Result<Option<f64>, Failure> {
+    let records: Vec<Record> = run.read_metrics().map_err(Failure::input)?;
+    Ok(records.iter().rev().find_map(|record| match record {
+        Record::Step(step) => step.numbers.get("rate"),
+        Record::Evaluation(_) => None,
+    }))
 }
 
 impl Subject {
     pub fn open(looked: &Looked) -> Result<Subject, Failure> {
-        let mut spec = crate::experiment::Found::find(&looked.model)?.spec()?;
+        let source = match looked.run()? {
+            Some(run) => Source::run(looked, &run)?,
+            None => Source::file(looked)?,
+        };
+        let Source { mut spec, set, example, learned, rate } = source;
         spec.set_batch(looked.batch as usize);
-        let settings: Option<DataSettings> = spec.section("data").map_err(Failure::input)?;
-        let splits = settings.map(|settings| settings.open().map_err(Failure::input)).transpose()?;
-        let (example, batch, real) = match (&splits, spec.example()) {
-            (Some(splits), _) => {
-                let loader = Loader::new(splits.train.clone(), looked.batch as usize, looked.seed);
-                let first = loader.epoch(0, 0).next();
+        let batch = match &set {
+            Some(set) => {
+                let first = Loader::new(set.clone(), looked.batch as usize, looked.seed).epoch(0, 0).next();
                 let batch = first.ok_or_else(|| Failure::input(format!("{}: the data is empty", looked.model)))?;
-                (splits.train.example(), batch.map_err(Failure::input)?, true)
+                batch.map_err(Failure::input)?
             }
-            (None, Some(example)) => (example.clone(), drawn(example, looked.batch as usize, looked.seed), false),
-            (None, None) => {
-                let missing = "the file names no data and does not say what one example looks like";
-                return Err(Failure::input(format!("{}: {missing}\n  add [data] or [example]", looked.model)));
-            }
+            None => drawn(&example, looked.batch as usize, looked.seed),
         };
         let network = spec.build(&example, &Key::new(looked.seed)).map_err(Failure::input)?;
         if network.form() == Form::Gan {
             return Err(Failure::input(format!("{}: a pair of networks has no one loss to look at", looked.model)));
         }
-        let network = match &looked.weights {
-            Some(file) => load(&network, file).map_err(Failure::input)?,
-            None => tree::rebuild(&network, &eval_all(&tree::leaves(&network))),
+        let network = match (learned, &looked.weights) {
+            (Some(learned), _) => learned,
+            (None, Some(file)) => load(&network, file).map_err(Failure::input)?,
+            (None, None) => tree::rebuild(&network, &eval_all(&tree::leaves(&network))),
         };
-        Ok(Subject { objective: spec.objective(), spec, network, batch, seed: looked.seed, real })
+        let rate = rate.unwrap_or(spec.optimizer_settings().rate);
+        Ok(Subject { objective: spec.objective(), spec, network, batch, seed: looked.seed, real: set.is_some(), rate })
     }
 
     /// The loss in training; dropout drops the same each time.
