@@ -35,12 +35,12 @@ fn convolve(pool: &Pool, name: &str, spec: &ConvSpec, shapes: [[usize; 4]; 2], t
         }
     };
     let (x, w) = (layout(0), layout(1));
-    let sizes = spec.output_sizes(&x.shape[2..], &w.shape[2..]);
+    let sizes = spec.output_sizes(&x.shape()[2..], &w.shape()[2..]);
     let (bx, bw) = (values(x.numel()), values(w.numel()));
-    let mut out = Buffer::zeroed(4 * x.shape[0] * w.shape[0] * sizes[0] * sizes[1]);
+    let mut out = Buffer::zeroed(4 * x.shape()[0] * w.shape()[0] * sizes[0] * sizes[1]);
     let (vx, vw) = (View::new(bx.bytes(), DType::F32, &x), View::new(bw.bytes(), DType::F32, &w));
     let dilation: usize = spec.lhs_dilation.iter().product();
-    let work = 2 * out.len_bytes() / 4 * w.shape[1] * w.shape[2] * w.shape[3] / dilation;
+    let work = 2 * out.len_bytes() / 4 * w.shape()[1] * w.shape()[2] * w.shape()[3] / dilation;
     assert_eq!(sizes[0], results, "{name}");
     measure(name, work as f64, || conv(pool, spec, vx, vw, ViewMut::new(out.bytes_mut(), DType::F32)));
 }
@@ -84,8 +84,7 @@ fn main() {
 
     let (planes, window) = (64 * 64, [2, 2]);
     let (whole, small) = (Layout::contiguous(&[planes, 28, 28]), Layout::contiguous(&[planes, 14, 14]));
-    let windows =
-        Layout { offset: 0, shape: [planes, 14, 14, 2, 2][..].into(), strides: [784, 56, 2, 28, 1][..].into() };
+    let windows = Layout::new(0, [planes, 14, 14, 2, 2][..].into(), [784, 56, 2, 28, 1][..].into());
     let (x, g, mut m, mut r) =
         (values(whole.numel()), values(small.numel()), values(small.numel()), values(whole.numel()));
     let n = whole.numel() as f64;

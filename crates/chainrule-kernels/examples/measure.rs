@@ -59,8 +59,7 @@ fn main() {
         let t = best(|| out(&mut r, &mut |r| conv(&pool, &same, view(&bx, &x), view(&bw, &w), r)));
         println!("  conv forward: {:.1} GFLOP/s", work / t);
         let mut r = values(x.numel());
-        let flipped =
-            Layout { offset: 8, strides: [288, 9, -3, -1].into_iter().collect(), ..w.clone() }.permuted(&[1, 0, 2, 3]);
+        let flipped = Layout::new(8, w.shape().into(), [288, 9, -3, -1][..].into()).permuted(&[1, 0, 2, 3]);
         let t = best(|| out(&mut r, &mut |r| conv(&pool, &same, view(&by, &y), view(&bw, &flipped), r)));
         println!("  conv input gradient: {:.1} GFLOP/s", work / t);
         let mut r = values(w.numel());

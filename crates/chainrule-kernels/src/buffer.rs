@@ -6,6 +6,7 @@ use crate::alphabet::DType;
 use crate::element::{Element, Scalar};
 use smallvec::SmallVec;
 use std::alloc::{Layout as Allocation, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -124,13 +125,59 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
-/// How many borrowed operands fit without a heap allocation.
-pub const OPERANDS: usize = 12;
+/// The ranges of an arena that one kernel call reads and writes, known to be disjoint where they must be.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    reads: SmallVec<[Range<usize>; 4]>,
+    writes: SmallVec<[Range<usize>; 2]>,
+    /// Bytes that the arena must have.
+    end: usize,
+}
 
-/// Slices read by a kernel.
-pub type Reads<'a> = SmallVec<[&'a [u8]; OPERANDS]>;
-/// Slices written by a kernel.
-pub type Writes<'a> = SmallVec<[&'a mut [u8]; OPERANDS]>;
+impl Lease {
+    /// Panics unless every write is disjoint from every other range; reads may overlap.
+    pub fn new(reads: impl IntoIterator<Item = Range<usize>>, writes: impl IntoIterator<Item = Range<usize>>) -> Lease {
+        let (reads, writes): (SmallVec<[Range<usize>; 4]>, SmallVec<[Range<usize>; 2]>) =
+            (reads.into_iter().collect(), writes.into_iter().collect());
+        let apart =
+            |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start || a.is_empty() || b.is_empty();
+        for (i, write) in writes.iter().enumerate() {
+            for other in writes[i + 1..].iter().chain(&reads) {
+                assert!(apart(write, other), "the written range {write:?} overlaps {other:?}");
+            }
+        }
+        for range in reads.iter().chain(&writes) {
+            assert!(range.start <= range.end, "{range:?} ends before it starts");
+        }
+        let end = reads.iter().chain(&writes).map(|range| range.end).max().unwrap_or(0);
+        Lease { reads, writes, end }
+    }
+}
+
+/// The slices of a lease.
+pub struct Lent<'a> {
+    base: NonNull<u8>,
+    lease: &'a Lease,
+    written: usize,
+    arena: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Lent<'a> {
+    /// The range read `i`-th.
+    pub fn read(&self, i: usize) -> &'a [u8] {
+        let range = &self.lease.reads[i];
+        // SAFETY: the range lies in the arena, which stays borrowed, and no written range touches it.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// The next range to write; each is given once.
+    pub fn write(&mut self) -> &'a mut [u8] {
+        let range = &self.lease.writes[self.written];
+        self.written += 1;
+        // SAFETY: the range lies in the arena, which stays borrowed; no other range touches it, and it is given once.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(range.start), range.len()) }
+    }
+}
 
 /// One block of memory in which a plan places its values.
 #[derive(Clone, Debug)]
@@ -164,29 +211,11 @@ impl Arena {
         &mut self.block.bytes_mut()[range]
     }
 
-    /// The slices of one kernel call. Panics unless every write is disjoint from every other range; reads may overlap.
-    pub fn borrow(&mut self, reads: &[Range<usize>], writes: &[Range<usize>]) -> (Reads<'_>, Writes<'_>) {
+    /// The slices of one kernel call. Panics if the arena is too short.
+    pub fn lend<'a>(&'a mut self, lease: &'a Lease) -> Lent<'a> {
         let length = self.len();
-        for range in reads.iter().chain(writes) {
-            assert!(
-                range.start <= range.end && range.end <= length,
-                "{range:?} lies outside an arena of {length} bytes"
-            );
-        }
-        let apart =
-            |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start || a.is_empty() || b.is_empty();
-        for (i, write) in writes.iter().enumerate() {
-            for other in writes[i + 1..].iter().chain(reads) {
-                assert!(apart(write, other), "the written range {write:?} overlaps {other:?}");
-            }
-        }
-        let base = self.block.memory.as_ptr();
-        // SAFETY: all ranges lie in the block, written ones touch no other, and `self` stays borrowed.
-        unsafe {
-            let read = |r: &Range<usize>| std::slice::from_raw_parts(base.add(r.start).cast_const(), r.len());
-            let write = |r: &Range<usize>| std::slice::from_raw_parts_mut(base.add(r.start), r.len());
-            (reads.iter().map(read).collect(), writes.iter().map(write).collect())
-        }
+        assert!(lease.end <= length, "a lease to byte {} lies outside an arena of {length}", lease.end);
+        Lent { base: self.block.memory, lease, written: 0, arena: PhantomData }
     }
 }
 
@@ -221,16 +250,23 @@ mod tests {
     #[test]
     fn an_arena_lends_disjoint_ranges() {
         let mut arena = Arena::new(256);
-        let (reads, mut writes) = arena.borrow(&[0..64, 0..32], &[64..128, 128..128]);
-        assert_eq!((reads[0].len(), reads[1].len(), writes[1].len()), (64, 32, 0));
-        writes[0][0] = 9;
-        drop((reads, writes));
+        let lease = Lease::new([0..64, 0..32], [64..128, 128..128]);
+        let mut lent = arena.lend(&lease);
+        let (first, second) = (lent.write(), lent.write());
+        assert_eq!((lent.read(0).len(), lent.read(1).len(), second.len()), (64, 32, 0));
+        first[0] = 9;
         assert_eq!(arena.read(64..65), [9]);
     }
 
     #[test]
     #[should_panic(expected = "overlaps")]
-    fn an_arena_refuses_overlap() {
-        Arena::new(256).borrow(&[0..65, 0..1], &[64..128, 128..129]);
+    fn a_lease_refuses_overlap() {
+        Lease::new([0..65, 0..1], [64..128, 128..129]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside an arena of 256")]
+    fn an_arena_refuses_what_it_has_not() {
+        Arena::new(256).lend(&Lease::new([0..65], [256..257]));
     }
 }

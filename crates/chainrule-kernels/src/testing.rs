@@ -64,7 +64,7 @@ impl Value {
         }
         let count = if numel(shape) == 0 { 0 } else { span + offset + 4 };
         let values: Vec<f64> = (0..count).map(|_| rng.unit() * 8.0 - 4.0).collect();
-        Value { buffer: buffer(dtype, &values), dtype, layout: Layout { offset, shape: shape.into(), strides } }
+        Value { buffer: buffer(dtype, &values), dtype, layout: Layout::new(offset, shape.into(), strides) }
     }
 
     /// Given elements in row-major order.

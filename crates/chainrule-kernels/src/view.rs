@@ -12,21 +12,76 @@ pub type Dims = SmallVec<[usize; 6]>;
 /// Steps between neighbours along each dimension, in elements.
 pub type Strides = SmallVec<[isize; 6]>;
 
-/// Where the elements of a value lie in a slice: offset and strides in elements.
+/// Where the elements of a value lie in a slice: offset and strides in elements. Never changed once made, so what kernels
+/// ask at every call is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Index of the element with all coordinates 0.
-    pub offset: usize,
-    /// Sizes.
-    pub shape: Dims,
-    /// Steps; 0 broadcasts, negative reverses.
-    pub strides: Strides,
+    pub(crate) offset: usize,
+    pub(crate) shape: Dims,
+    pub(crate) strides: Strides,
+    /// Least and greatest position of an element; none if there is no element.
+    reach: Option<(i64, i64)>,
+    order: Order,
+}
+
+/// How the elements of a layout follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Row-major, without gaps.
+    Contiguous,
+    /// One element for all.
+    Splat,
+    Other,
 }
 
 impl Layout {
+    /// The element with all coordinates 0 lies at `offset`; a stride of 0 broadcasts, a negative one reverses.
+    ///
+    /// # Panics
+    /// Unless there is one stride for each dimension; or if a position lies beyond 2⁶³.
+    pub fn new(offset: usize, shape: Dims, strides: Strides) -> Layout {
+        assert_eq!(shape.len(), strides.len(), "a layout needs one stride for each dimension");
+        let (mut low, mut high) = (offset as i128, offset as i128);
+        let (mut expected, mut contiguous, mut splat) = (1isize, true, true);
+        for (&size, &stride) in shape.iter().zip(&strides).rev() {
+            let reach = (size as i128 - 1) * stride as i128;
+            if reach < 0 {
+                low += reach
+            } else {
+                high += reach
+            }
+            contiguous &= size == 1 || stride == expected;
+            splat &= size == 1 || stride == 0;
+            expected = expected.wrapping_mul(size as isize);
+        }
+        let empty = shape.contains(&0);
+        let narrow = |position: i128| i64::try_from(position).expect("a position beyond 2⁶³");
+        let order = match (empty || contiguous, splat) {
+            (true, _) => Order::Contiguous,
+            (_, true) => Order::Splat,
+            _ => Order::Other,
+        };
+        Layout { offset, shape, strides, reach: (!empty).then(|| (narrow(low), narrow(high))), order }
+    }
+
     /// Row-major, without gaps, from the start of the slice.
     pub fn contiguous(shape: &[usize]) -> Layout {
-        Layout { offset: 0, shape: Dims::from_slice(shape), strides: contiguous_strides(shape) }
+        Layout::new(0, Dims::from_slice(shape), contiguous_strides(shape))
+    }
+
+    /// Index of the element with all coordinates 0.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Sizes.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Steps between neighbours along each dimension; 0 broadcasts, negative reverses.
+    pub fn strides(&self) -> &[isize] {
+        &self.strides
     }
 
     /// Number of elements.
@@ -41,40 +96,28 @@ impl Layout {
 
     /// Whether the elements lie in row-major order without gaps (at any offset).
     pub fn is_contiguous(&self) -> bool {
-        let mut expected = 1isize;
-        if self.shape.contains(&0) {
-            return true;
-        }
-        for (&size, &stride) in self.shape.iter().zip(&self.strides).rev() {
-            if size != 1 && stride != expected {
-                return false;
-            }
-            expected *= size as isize;
-        }
-        true
+        self.order == Order::Contiguous
+    }
+
+    /// Whether every element is the same one (and there are several).
+    pub(crate) fn is_splat(&self) -> bool {
+        self.order == Order::Splat
     }
 
     /// The same elements with dimensions in another order: dimension `i` of the result is dimension `order[i]`.
     pub fn permuted(&self, order: &[usize]) -> Layout {
-        Layout {
-            offset: self.offset,
-            shape: order.iter().map(|&axis| self.shape[axis]).collect(),
-            strides: order.iter().map(|&axis| self.strides[axis]).collect(),
-        }
+        let shape = order.iter().map(|&axis| self.shape[axis]).collect();
+        Layout::new(self.offset, shape, order.iter().map(|&axis| self.strides[axis]).collect())
     }
 
     /// Panics unless every element lies in a slice of `length` elements.
     pub fn check(&self, length: usize) {
-        assert_eq!(self.shape.len(), self.strides.len(), "a layout needs one stride for each dimension");
-        if self.shape.contains(&0) {
-            return;
+        if let Some((low, high)) = self.reach {
+            assert!(
+                low >= 0 && (high as u64) < length as u64,
+                "a view reaches elements {low} to {high} of a slice of {length}"
+            );
         }
-        let (mut low, mut high) = (self.offset as i128, self.offset as i128);
-        for (&size, &stride) in self.shape.iter().zip(&self.strides) {
-            let reach = (size as i128 - 1) * stride as i128;
-            if reach < 0 { low += reach } else { high += reach }
-        }
-        assert!(low >= 0 && high < length as i128, "a view reaches elements {low} to {high} of a slice of {length}");
     }
 }
 
@@ -161,15 +204,15 @@ mod tests {
         assert_eq!(layout.strides.as_slice(), [12, 4, 1]);
         assert!(layout.is_contiguous());
         assert!(!layout.permuted(&[1, 0, 2]).is_contiguous());
-        assert!(Layout { offset: 3, shape: smallvec![1, 2], strides: smallvec![-7, 1] }.is_contiguous());
+        assert!(Layout::new(3, smallvec![1, 2], smallvec![-7, 1]).is_contiguous());
         assert!(Layout::contiguous(&[]).is_contiguous());
         assert_eq!(Layout::contiguous(&[]).numel(), 1);
     }
 
     #[test]
     fn bounds() {
-        Layout { offset: 3, shape: smallvec![2, 2], strides: smallvec![-2, -1] }.check(4);
-        let outside = Layout { offset: 2, shape: smallvec![2, 2], strides: smallvec![-2, -1] };
+        Layout::new(3, smallvec![2, 2], smallvec![-2, -1]).check(4);
+        let outside = Layout::new(2, smallvec![2, 2], smallvec![-2, -1]);
         assert!(std::panic::catch_unwind(|| outside.check(4)).is_err());
         assert!(std::panic::catch_unwind(|| Layout::contiguous(&[5]).check(4)).is_err());
         Layout::contiguous(&[5, 0]).check(0);

@@ -39,16 +39,6 @@ impl Walk {
         Walk { offset, dims, numel }
     }
 
-    /// Whether the elements follow each other in memory.
-    pub(crate) fn is_contiguous(&self) -> bool {
-        self.dims.len() == 1 && self.dims[0].1 == 1
-    }
-
-    /// Whether every element is the same one.
-    pub(crate) fn is_splat(&self) -> bool {
-        self.dims.len() == 1 && (self.dims[0].1 == 0 || self.numel == 1)
-    }
-
     /// Position in memory of the element with flat index `index`.
     #[inline]
     pub(crate) fn position(&self, mut index: usize) -> isize {
@@ -185,10 +175,10 @@ mod tests {
         let layouts = [
             Layout::contiguous(&[4, 4, 4]),
             Layout::contiguous(&[4, 4, 4]).permuted(&[2, 0, 1]),
-            Layout { offset: 63, shape: smallvec![4, 4, 4], strides: smallvec![-16, -4, -1] },
-            Layout { offset: 5, shape: smallvec![3, 1, 4], strides: smallvec![0, 9, 2] },
-            Layout { offset: 7, shape: smallvec![6], strides: smallvec![0] },
-            Layout { offset: 7, shape: smallvec![], strides: smallvec![] },
+            Layout::new(63, smallvec![4, 4, 4], smallvec![-16, -4, -1]),
+            Layout::new(5, smallvec![3, 1, 4], smallvec![0, 9, 2]),
+            Layout::new(7, smallvec![6], smallvec![0]),
+            Layout::new(7, smallvec![], smallvec![]),
         ];
         for layout in layouts {
             let walk = Walk::new(&layout);

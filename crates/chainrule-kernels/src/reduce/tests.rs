@@ -114,7 +114,7 @@ fn windows_side_by_side() {
         let s = [height * width, step * width, step, width, 1].map(|s| s as isize);
         let shape = [3, height / step, width / step, step, step];
         value = Value::of(dtype, &[3 * height * width], &value.values());
-        value.layout = crate::Layout { offset: 0, shape: shape[..].into(), strides: s[..].into() };
+        value.layout = crate::Layout::new(0, shape[..].into(), s[..].into());
         check(&value, &[3, 4]);
     }
 }

@@ -14,7 +14,12 @@ enum Place {
     /// Width class (0: 8 bytes, 1: 4, 2: 1) and index within it.
     Register(u8, u32),
     Output(u32),
+    /// Nowhere: it is made inside the step of its only reader.
+    Inside,
 }
+
+/// How far behind a product its sum may stand to be made in one step: the product's factors are kept so long.
+const NEAR: usize = 16;
 
 const WIDTHS: [u8; 3] = [8, 4, 1];
 
@@ -53,7 +58,14 @@ impl Tape {
         if let Some(&wrong) = outputs.iter().find(|&&register| register >= instructions.len()) {
             return Err(format!("output register {wrong} does not exist: there are {}", instructions.len()));
         }
-        Ok(Compiler::new(level, inputs, instructions, outputs, dtypes, extents).run(outputs))
+        let order = early(instructions, outputs);
+        let mut number = vec![0; instructions.len()];
+        order.iter().enumerate().for_each(|(new, &old)| number[old] = new);
+        let instructions: Vec<Instruction> = order.iter().map(|&i| renumbered(instructions[i], &number)).collect();
+        let outputs: Vec<usize> = outputs.iter().map(|&old| number[old]).collect();
+        let dtypes = order.iter().map(|&i| dtypes[i]).collect();
+        let extents = order.iter().map(|&i| extents[i]).collect();
+        Ok(Compiler::new(level, inputs, &instructions, &outputs, dtypes, extents).run(&outputs))
     }
 }
 
@@ -66,6 +78,81 @@ fn operands(instruction: &Instruction) -> [Option<usize>; 3] {
         }
         Instruction::Binary(_, a, b) | Instruction::Compare(_, a, b) => [Some(a), Some(b), None],
         Instruction::Select(a, b, c) => [Some(a), Some(b), Some(c)],
+    }
+}
+
+/// For each sum, difference or product, the product among its operands that is made in the same step: one that nothing
+/// else reads.
+fn joined(instructions: &[Instruction], dtypes: &[DType], outputs: &[usize]) -> Vec<Option<usize>> {
+    let mut readers = vec![0; instructions.len()];
+    instructions.iter().flat_map(operands).flatten().chain(outputs.iter().copied()).for_each(|r| readers[r] += 1);
+    let mut joined: Vec<Option<usize>> = vec![None; instructions.len()];
+    for (i, instruction) in instructions.iter().enumerate() {
+        let Instruction::Binary(Binary::Add | Binary::Sub | Binary::Mul, a, b) = *instruction else { continue };
+        joined[i] = [a, b].into_iter().find(|&at| {
+            let product = matches!(instructions[at], Instruction::Binary(Binary::Mul, ..)) && dtypes[at].is_float();
+            product && readers[at] == 1 && joined[at].is_none() && i - at <= NEAR
+        });
+    }
+    joined
+}
+
+/// The instructions in an order that shortens waiting: what reads one register, as the last to do so, stands right after
+/// the reader before it. A register is needed for the one or the other, so no more are; but a function and its slope are
+/// worked out side by side, instead of the slope when all is over.
+fn early(instructions: &[Instruction], outputs: &[usize]) -> Vec<usize> {
+    if instructions.len() <= NEAR {
+        return (0..instructions.len()).collect();
+    }
+    let constant = |r: usize| matches!(instructions[r], Instruction::Constant { .. });
+    // Of each register, where it is written or read for the last time, and before that.
+    let mut reads: Vec<[usize; 2]> = (0..instructions.len()).map(|i| [i, i]).collect();
+    for (i, instruction) in instructions.iter().enumerate() {
+        for r in operands(instruction).into_iter().flatten() {
+            if reads[r][1] != i {
+                reads[r] = [reads[r][1], i];
+            }
+        }
+    }
+    outputs.iter().for_each(|&r| reads[r][1] = usize::MAX);
+    // What follows each instruction at once, and what does not stand in its own place.
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); instructions.len()];
+    let mut moved = vec![false; instructions.len()];
+    for (i, instruction) in instructions.iter().enumerate() {
+        if !matches!(instruction, Instruction::Unary(..) | Instruction::Binary(..)) {
+            continue;
+        }
+        let mut from = operands(instruction).into_iter().flatten().filter(|&r| !constant(r));
+        let Some(first) = from.next() else { continue };
+        let [before, last] = reads[first];
+        if from.all(|r| r == first) && last == i && before + NEAR < i {
+            next[before].push(i);
+            moved[i] = true;
+        }
+    }
+    let mut order: Vec<usize> = (0..instructions.len()).filter(|&i| constant(i)).collect();
+    let mut stack = Vec::new();
+    for i in (0..instructions.len()).filter(|&i| !moved[i] && !constant(i)) {
+        stack.push(i);
+        while let Some(i) = stack.pop() {
+            order.push(i);
+            stack.extend(next[i].iter().rev());
+        }
+    }
+    order
+}
+
+/// An instruction over registers of other numbers.
+fn renumbered(instruction: Instruction, number: &[usize]) -> Instruction {
+    match instruction {
+        Instruction::Unary(op, a) => Instruction::Unary(op, number[a]),
+        Instruction::Binary(op, a, b) => Instruction::Binary(op, number[a], number[b]),
+        Instruction::Compare(op, a, b) => Instruction::Compare(op, number[a], number[b]),
+        Instruction::Select(a, b, c) => Instruction::Select(number[a], number[b], number[c]),
+        Instruction::Cast(to, a) => Instruction::Cast(to, number[a]),
+        Instruction::Reduce(op, a) => Instruction::Reduce(op, number[a]),
+        Instruction::Spread(a) => Instruction::Spread(number[a]),
+        fixed @ (Instruction::Load { .. } | Instruction::LoadRow { .. } | Instruction::Constant { .. }) => fixed,
     }
 }
 
@@ -171,12 +258,27 @@ fn extents(inputs: usize, instructions: &[Instruction]) -> Result<Vec<Extent>, S
     Ok(extents)
 }
 
+/// The registers that instruction `i`'s step reads: its operands, a product's factors in place of one it takes in.
+fn reads(instructions: &[Instruction], joined: &[Option<usize>], i: usize) -> [Option<usize>; 3] {
+    match (joined[i], &instructions[i]) {
+        (Some(product), &Instruction::Binary(_, a, b)) => {
+            let [x, y, _] = operands(&instructions[product]);
+            [x, y, Some(if a == product { b } else { a })]
+        }
+        (_, instruction) => operands(instruction),
+    }
+}
+
 struct Compiler<'a> {
     level: Level,
     inputs: &'a [DType],
     instructions: &'a [Instruction],
     dtypes: Vec<DType>,
     extents: Vec<Extent>,
+    /// For each instruction, the product it takes in.
+    joined: Vec<Option<usize>>,
+    /// Whether an instruction is a product that is taken in.
+    inside: Vec<bool>,
     /// Instruction that reads a register last; `usize::MAX` keeps it to the end.
     last_use: Vec<usize>,
     /// Output that a register may be written to directly.
@@ -201,10 +303,13 @@ impl<'a> Compiler<'a> {
         dtypes: Vec<DType>,
         extents: Vec<Extent>,
     ) -> Compiler<'a> {
+        let joined = joined(instructions, &dtypes, outputs);
+        let mut inside = vec![false; instructions.len()];
+        joined.iter().flatten().for_each(|&product| inside[product] = true);
         let mut last_use = vec![0; instructions.len()];
-        for (i, instruction) in instructions.iter().enumerate() {
+        for i in 0..instructions.len() {
             last_use[i] = i;
-            for operand in operands(instruction).into_iter().flatten() {
+            for operand in reads(instructions, &joined, i).into_iter().flatten() {
                 last_use[operand] = i;
             }
         }
@@ -223,6 +328,8 @@ impl<'a> Compiler<'a> {
             level,
             inputs,
             instructions,
+            joined,
+            inside,
             last_use,
             direct,
             places: Vec::with_capacity(instructions.len()),
@@ -256,6 +363,7 @@ impl<'a> Compiler<'a> {
             Place::Constant(i) => inputs + i,
             Place::Register(class, i) => inputs + constants + [0, wide, wide + middle][class as usize] + i,
             Place::Output(k) => inputs + constants + wide + middle + narrow + k,
+            Place::Inside => unreachable!("it has no reader but the step it is made in"),
         };
         let steps = self.steps.iter().map(|&(run, form, out, [a, b, c])| Step {
             run,
@@ -295,6 +403,9 @@ impl<'a> Compiler<'a> {
         let (level, dtype) = (self.level, self.dtypes[i]);
         let of = |register: usize| self.dtypes[register];
         let mut form = self.form(i);
+        if self.inside[i] {
+            return Place::Inside;
+        }
         let run = match self.instructions[i] {
             Instruction::Load { input } | Instruction::LoadRow { input } if stored(dtype) == dtype => {
                 return Place::Input(input as u32);
@@ -314,7 +425,10 @@ impl<'a> Compiler<'a> {
                 return Place::Constant(index);
             }
             Instruction::Unary(op, _) => loops::unary(level, op, dtype),
-            Instruction::Binary(op, _, _) => loops::binary(level, op, dtype),
+            Instruction::Binary(op, a, _) => match self.joined[i] {
+                Some(product) => loops::product_and(level, op, a == product, dtype),
+                None => loops::binary(level, op, dtype),
+            },
             Instruction::Compare(op, a, _) => loops::compare(level, op, of(a)),
             Instruction::Select(..) => loops::select(level, dtype),
             Instruction::Cast(to, a) => loops::cast(level, of(a), to),
@@ -330,12 +444,13 @@ impl<'a> Compiler<'a> {
         let out = self.target(i);
         let mut sources = [out; 3];
         let mut count = 0;
-        for operand in operands(&self.instructions[i]).into_iter().flatten() {
+        let reads = reads(self.instructions, &self.joined, i);
+        for operand in reads.into_iter().flatten() {
             sources[count] = self.places[operand];
             count += 1;
         }
         self.push(run, form, out, &sources[..count]);
-        for operand in operands(&self.instructions[i]).into_iter().flatten() {
+        for operand in reads.into_iter().flatten() {
             if self.last_use[operand] == i {
                 self.release(self.places[operand]);
                 self.last_use[operand] = usize::MAX; // released once, even if read twice here

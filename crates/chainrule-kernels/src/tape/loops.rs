@@ -35,6 +35,12 @@ trait Op2 {
     fn apply<A: Arch>(x: Self::From, y: Self::From) -> Self::To;
 }
 
+/// A function of three elements of one type, to the same.
+trait Op3 {
+    type Of: Copy;
+    fn apply(x: Self::Of, y: Self::Of, z: Self::Of) -> Self::Of;
+}
+
 struct Map1<F>(PhantomData<F>);
 impl<F: Op1> Kernel for Map1<F> {
     #[inline(always)]
@@ -62,6 +68,23 @@ impl<F: Op2> Kernel for Map2<F> {
         }
         for i in 0..n {
             out[i] = F::apply::<A>(a[i], b[i]);
+        }
+    }
+}
+
+/// Two operations in one pass, each rounded as it would be alone.
+struct Map3<F>(PhantomData<F>);
+impl<F: Op3> Kernel for Map3<F> {
+    #[inline(always)]
+    unsafe fn run<A: Arch>(out: *mut u8, a: *const u8, b: *const u8, c: *const u8, n: usize) {
+        let (out, a) = unsafe { (write::<F::Of>(out, n), read::<F::Of>(a, n)) };
+        let (b, c) = unsafe { (read::<F::Of>(b, n), read::<F::Of>(c, n)) };
+        if n == 1 {
+            out[0] = F::apply(a[0], b[0], c[0]);
+            return;
+        }
+        for i in 0..n {
+            out[i] = F::apply(a[i], b[i], c[i]);
         }
     }
 }
@@ -274,6 +297,27 @@ generic2! {
     Equal |x, y| u8 { (x == y) as u8 }
 }
 
+/// A product and what is done with it: x·y + z, x·y − z, z − x·y, x·y·z.
+struct MulAdd<T>(PhantomData<T>);
+struct MulSub<T>(PhantomData<T>);
+struct SubMul<T>(PhantomData<T>);
+struct MulMul<T>(PhantomData<T>);
+macro_rules! op3 {
+    ($($name:ident |$x:ident, $y:ident, $z:ident| $body:expr;)*) => { $(
+        impl<T: Signed> Op3 for $name<T> {
+            type Of = T;
+            #[inline(always)]
+            fn apply($x: T, $y: T, $z: T) -> T { $body }
+        }
+    )* };
+}
+op3! {
+    MulAdd |x, y, z| x.mul(y).add(z);
+    MulSub |x, y, z| x.mul(y).sub(z);
+    SubMul |x, y, z| z.sub(x.mul(y));
+    MulMul |x, y, z| x.mul(y).mul(z);
+}
+
 macro_rules! op2 {
     ($($name:ident: $t:ty, |$x:ident, $y:ident| $body:expr;)*) => { $(
         struct $name;
@@ -402,6 +446,21 @@ pub(super) fn binary(level: Level, op: Binary, dtype: DType) -> RawLoop {
         Binary::And => raw::<Map2<And>>(level),
         Binary::Or => raw::<Map2<Or>>(level),
     }
+}
+
+/// A sum, product or difference one part of which is a product of floats, which it makes too.
+pub(super) fn product_and(level: Level, op: Binary, product_first: bool, dtype: DType) -> RawLoop {
+    macro_rules! of {
+        ($t:ty) => {
+            match (op, product_first) {
+                (Binary::Mul, _) => raw::<Map3<MulMul<$t>>>(level),
+                (Binary::Sub, true) => raw::<Map3<MulSub<$t>>>(level),
+                (Binary::Sub, false) => raw::<Map3<SubMul<$t>>>(level),
+                _ => raw::<Map3<MulAdd<$t>>>(level),
+            }
+        };
+    }
+    if dtype == DType::F64 { of!(f64) } else { of!(f32) }
 }
 
 pub(super) fn compare(level: Level, op: Compare, dtype: DType) -> RawLoop {

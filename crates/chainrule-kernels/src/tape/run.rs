@@ -16,14 +16,15 @@ const TILE: (usize, usize) = (1024, 64);
 /// Element-steps that are worth handing to another thread.
 const CHUNK_WORK: usize = 1 << 17;
 
-/// Where an input is found at run time.
+/// Where an input is found at run time; the size of an element.
+#[derive(Clone, Copy)]
 enum Operand<'a> {
     /// In memory, element after element.
     Direct(*const u8, usize),
     /// One element for all: the tile is filled once.
     Splat(*const u8, usize),
-    /// Gathered anew for each tile.
-    Gathered(&'a [u8], Walk, usize),
+    /// Gathered anew for each tile, by the walk of this number.
+    Gathered(&'a [u8], usize, usize),
 }
 // SAFETY: the pointers come from shared borrows that outlive the run, or from an output at the tile's own positions.
 unsafe impl Sync for Operand<'_> {}
@@ -31,11 +32,12 @@ unsafe impl Sync for Operand<'_> {}
 /// What all tiles of one run share.
 struct Run<'a> {
     tape: &'a Tape,
-    operands: SmallVec<[Operand<'a>; 12]>,
+    operands: &'a [Operand<'a>],
+    walks: &'a [Walk],
     /// Elements of a row; 1 where nothing is done by rows.
     row: usize,
     /// Memory of each output, its element size, and whether it must wait until the tile's end.
-    outputs: SmallVec<[(Shared<u8>, usize, bool); 8]>,
+    outputs: &'a [(Shared<u8>, usize, bool)],
     tile: usize,
     /// Bytes of working memory of a tile.
     bytes: usize,
@@ -64,6 +66,7 @@ impl Tape {
         let mut shared: SmallVec<[(Shared<u8>, usize, bool); 8]> =
             outputs.iter_mut().map(|output| (Shared::new(output.data), output.dtype.size(), false)).collect();
         let mut operands: SmallVec<[Operand; 12]> = SmallVec::new();
+        let mut walks: SmallVec<[Walk; 1]> = SmallVec::new();
         for (i, source) in sources.iter().enumerate() {
             let dtype = self.inputs[i];
             let size = dtype.size();
@@ -75,15 +78,15 @@ impl Tape {
                         true => assert_eq!(numel(view.shape()), total / row, "input {i} of the tape has other rows"),
                     }
                     view.layout.check(by_size!(dtype, T => typed::<T>(view.data).len()));
-                    let walk = Walk::new(view.layout);
                     // SAFETY: the layout was checked, so its first element lies in the slice.
-                    let first = unsafe { view.data.as_ptr().add(walk.offset as usize * size) };
-                    if walk.is_contiguous() {
+                    let first = unsafe { view.data.as_ptr().add(view.layout.offset() * size) };
+                    if view.layout.is_contiguous() {
                         Operand::Direct(first, size)
-                    } else if walk.is_splat() {
+                    } else if view.layout.is_splat() {
                         Operand::Splat(first, size)
                     } else {
-                        Operand::Gathered(view.data, walk, size)
+                        walks.push(Walk::new(view.layout));
+                        Operand::Gathered(view.data, walks.len() - 1, size)
                     }
                 }
                 Source::InPlace(k) => {
@@ -111,7 +114,8 @@ impl Tape {
         let tile = if self.by_rows { (fitting / row).max(1) * row } else { fitting }.min(total);
         // Wide elements first, so that every tile of a part is aligned; 64 bytes between parts.
         let bytes = widths * tile + 64 * (4 + operands.len() + shared.len() + self.constants.len());
-        let run = Run { tape: self, operands, row, outputs: shared, tile, bytes };
+        let (operands, walks, outputs) = (&operands[..], &walks[..], &shared[..]);
+        let run = Run { tape: self, operands, walks, row, outputs, tile, bytes };
         let chunk = (CHUNK_WORK / (self.steps.len() + 1)).max(tile).div_ceil(tile) * tile;
         in_tiles(pool, total, chunk, |start, len| run.chunk(start, len));
     }
@@ -154,7 +158,7 @@ impl Run<'_> {
                     *slot = place.packed(width as usize).expose_provenance();
                 }
                 let first_output = inputs + constants + registers;
-                for (slot, output) in table[first_output..].iter_mut().zip(&self.outputs) {
+                for (slot, output) in table[first_output..].iter_mut().zip(self.outputs) {
                     if output.2 {
                         *slot = place.tile(output.1).expose_provenance();
                     }
@@ -186,7 +190,7 @@ impl Run<'_> {
                             // SAFETY: the layout was checked; the room holds a tile.
                             unsafe {
                                 let room = std::slice::from_raw_parts_mut(room.cast::<$t>(), n);
-                                walk.gather(typed::<$t>(data), start, room)
+                                self.walks[*walk].gather(typed::<$t>(data), start, room)
                             }
                         };
                     }

@@ -8,12 +8,11 @@ use crate::plan::{Kernel, MemoryBudgetError, Operand, Place, Plan, Step};
 use crate::tensor::{Origin, ScanDims};
 use chainrule_kernels as kernels;
 use chainrule_kernels::Panels;
-use chainrule_kernels::buffer::{Arena, Buffer};
+use chainrule_kernels::buffer::{Arena, Buffer, Lease};
 use chainrule_kernels::pool::Pool;
 use chainrule_kernels::tape::Source;
 use chainrule_kernels::view::{View, ViewMut};
 use smallvec::SmallVec;
-use std::ops::Range;
 use std::time::Instant;
 
 /// A program could not be carried out with these values.
@@ -54,6 +53,8 @@ impl std::error::Error for ExecuteError {}
 #[derive(Debug)]
 pub(super) struct Scratch {
     arena: Arena,
+    /// What each step reads and writes of the arena, in order.
+    leases: Vec<Lease>,
     /// For each step with a body, in order.
     inner: Vec<Inner>,
     /// For the body of a loop, by step: its weights as products read them, laid out before the loop.
@@ -83,7 +84,7 @@ impl Scratch {
                 scratch.panels.resize_with(body.steps.len(), || None);
                 for (number, _) in body.weights(dims) {
                     let rhs = &body.steps[number].inputs[1];
-                    scratch.panels[number] = Some(Panels::new(&rhs.layout.shape, rhs.dtype));
+                    scratch.panels[number] = Some(Panels::new(rhs.layout.shape(), rhs.dtype));
                 }
                 Some(Inner { carries: [carried(), carried()], bodies: smallvec::smallvec![Box::new(scratch)] })
             }
@@ -95,6 +96,7 @@ impl Scratch {
         });
         Scratch {
             arena: Arena::new(plan.arena),
+            leases: plan.steps.iter().map(lease).collect(),
             inner: inner.collect(),
             panels: Vec::new(),
             timer: None,
@@ -153,45 +155,36 @@ fn run(
     results: &mut [&mut [u8]],
     scratch: &mut Scratch,
 ) -> Result<(), ExecuteError> {
-    let Scratch { arena, inner, panels, timer, .. } = scratch;
+    let Scratch { arena, leases, inner, panels, timer, .. } = scratch;
     let mut inner = inner.iter_mut();
-    for (number, step) in plan.steps.iter().enumerate() {
+    for (number, (step, lease)) in plan.steps.iter().zip(&*leases).enumerate() {
         let start = timer.as_ref().map(|_| Instant::now());
         let inner = if has_body(&step.kernel) { inner.next() } else { None };
-        let mut reads: SmallVec<[Range<usize>; 4]> = SmallVec::new();
-        let mut writes: SmallVec<[Range<usize>; 2]> = SmallVec::new();
-        for (i, input) in step.inputs.iter().enumerate() {
-            if let Place::Arena(range) = &input.place
-                && in_place(step, i).is_none()
-            {
-                reads.push(range.clone());
-            }
-        }
         // The outputs that are results leave the table while operands are borrowed from it.
         let mut taken: SmallVec<[&mut [u8]; 2]> = SmallVec::new();
         for output in &step.outputs {
-            match &output.place {
-                Place::Arena(range) => writes.push(range.clone()),
-                Place::Result(i) => taken.push(std::mem::take(&mut results[*i])),
-                place => unreachable!("{place:?} is not written"),
+            if let Place::Result(i) = output.place {
+                taken.push(std::mem::take(&mut results[i]));
             }
         }
         let outcome = {
-            let (read, written) = arena.borrow(&reads, &writes);
-            let (mut read, mut written) = (read.into_iter(), written.into_iter());
+            let mut lent = arena.lend(lease);
             let mut from_table = taken.iter_mut();
             let mut outputs: SlicesMut<'_> = SmallVec::new();
             for output in &step.outputs {
                 outputs.push(match &output.place {
-                    Place::Arena(_) => written.next().expect("one a range"),
+                    Place::Arena(_) => lent.write(),
                     _ => from_table.next().expect("one a result"),
                 });
             }
-            let mut inputs: Slices<'_> = SmallVec::new();
+            let (mut inputs, mut read): (Slices<'_>, _) = (SmallVec::new(), 0);
             for (i, input) in step.inputs.iter().enumerate() {
                 inputs.push(match &input.place {
                     _ if in_place(step, i).is_some() => &[],
-                    Place::Arena(_) => read.next().expect("one a range"),
+                    Place::Arena(_) => {
+                        read += 1;
+                        lent.read(read - 1)
+                    }
                     Place::Argument(i) => arguments[*i],
                     Place::Result(i) => &*results[*i],
                     Place::Data(i) => plan.data[*i].bytes(),
@@ -214,6 +207,16 @@ fn run(
         }
     }
     Ok(())
+}
+
+/// What a step reads and writes of the arena.
+fn lease(step: &Step) -> Lease {
+    let range = |place: &Place| match place {
+        Place::Arena(range) => Some(range.clone()),
+        _ => None,
+    };
+    let read = step.inputs.iter().enumerate().filter(|(i, _)| in_place(step, *i).is_none());
+    Lease::new(read.filter_map(|(_, x)| range(&x.place)), step.outputs.iter().filter_map(|x| range(&x.place)))
 }
 
 fn has_body(kernel: &Kernel) -> bool {

@@ -196,7 +196,7 @@ fn shapes(step: &Step) -> String {
     }
     for input in &step.inputs {
         let kind = if input.layout.is_contiguous() { "" } else { "'" };
-        let _ = write!(text, "[{}]{kind} ", shape(&input.layout.shape));
+        let _ = write!(text, "[{}]{kind} ", shape(input.layout.shape()));
     }
     text.push('→');
     for output in &step.outputs {
@@ -209,8 +209,8 @@ fn shapes(step: &Step) -> String {
 fn flops(step: &Step) -> u64 {
     let out = || step.outputs[0].ty.numel() as u64;
     match &step.kernel {
-        Kernel::Matmul => 2 * out() * step.inputs[0].layout.shape.last().map_or(0, |&k| k as u64),
-        Kernel::Conv(_) => 2 * out() * step.inputs[1].layout.shape[1..].iter().product::<usize>() as u64,
+        Kernel::Matmul => 2 * out() * step.inputs[0].layout.shape().last().map_or(0, |&k| k as u64),
+        Kernel::Conv(_) => 2 * out() * step.inputs[1].layout.shape()[1..].iter().product::<usize>() as u64,
         _ => 0,
     }
 }

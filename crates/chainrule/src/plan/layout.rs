@@ -12,42 +12,43 @@ pub(super) fn moved(op: &Op, layout: &Layout) -> Option<Layout> {
         Op::Broadcast(shape, axes) => {
             let mut strides: Strides = smallvec::smallvec![0; shape.len()];
             for (from, &to) in axes.iter().enumerate() {
-                if layout.shape[from] == shape[to] {
-                    strides[to] = layout.strides[from];
+                if layout.shape()[from] == shape[to] {
+                    strides[to] = layout.strides()[from];
                 }
             }
-            Some(Layout { offset: layout.offset, shape: shape[..].into(), strides })
+            Some(Layout::new(layout.offset(), shape[..].into(), strides))
         }
         Op::Slice(ranges) => {
-            let mut cut = layout.clone();
-            for (axis, &(start, step, count)) in ranges.iter().enumerate() {
+            let mut offset = layout.offset() as isize;
+            let (mut shape, mut strides) = (Dims::new(), Strides::new());
+            for (&(start, step, count), &stride) in ranges.iter().zip(layout.strides()) {
                 if count > 0 {
-                    cut.offset = (cut.offset as isize + start as isize * layout.strides[axis]) as usize;
+                    offset += start as isize * stride;
                 }
-                cut.shape[axis] = count;
-                cut.strides[axis] *= step as isize;
+                shape.push(count);
+                strides.push(stride * step as isize);
             }
-            Some(cut)
+            Some(Layout::new(offset as usize, shape, strides))
         }
         Op::Reverse(axes) => {
-            let mut flipped = layout.clone();
+            let (mut offset, mut strides) = (layout.offset() as isize, Strides::from_slice(layout.strides()));
             for &axis in axes {
-                let last = layout.shape[axis].saturating_sub(1) as isize;
-                flipped.offset = (flipped.offset as isize + last * layout.strides[axis]) as usize;
-                flipped.strides[axis] = -layout.strides[axis];
+                let last = layout.shape()[axis].saturating_sub(1) as isize;
+                offset += last * layout.strides()[axis];
+                strides[axis] = -layout.strides()[axis];
             }
-            Some(flipped)
+            Some(Layout::new(offset as usize, layout.shape().into(), strides))
         }
         Op::Unfold(windows) => {
-            let lead = layout.shape.len() - windows.size.len();
+            let lead = layout.shape().len() - windows.size.len();
             let count = windows.count();
-            let shape: Dims = layout.shape[..lead].iter().chain(&count).chain(&windows.window).copied().collect();
+            let shape: Dims = layout.shape()[..lead].iter().chain(&count).chain(&windows.window).copied().collect();
             let slide =
-                windows.stride.iter().zip(&layout.strides[lead..]).map(|(&step, &stride)| step as isize * stride);
+                windows.stride.iter().zip(&layout.strides()[lead..]).map(|(&step, &stride)| step as isize * stride);
             let inside =
-                windows.dilation.iter().zip(&layout.strides[lead..]).map(|(&gap, &stride)| gap as isize * stride);
-            let strides = layout.strides[..lead].iter().copied().chain(slide).chain(inside).collect();
-            Some(Layout { offset: layout.offset, shape, strides })
+                windows.dilation.iter().zip(&layout.strides()[lead..]).map(|(&gap, &stride)| gap as isize * stride);
+            let strides = layout.strides()[..lead].iter().copied().chain(slide).chain(inside).collect();
+            Some(Layout::new(layout.offset(), shape, strides))
         }
         _ => None,
     }
@@ -60,7 +61,7 @@ pub(super) fn reshaped(layout: &Layout, shape: &[usize]) -> Option<Layout> {
         return Some(Layout::contiguous(shape));
     }
     let old: Vec<(usize, isize)> =
-        layout.shape.iter().copied().zip(layout.strides.iter().copied()).filter(|(size, _)| *size != 1).collect();
+        layout.shape().iter().copied().zip(layout.strides().iter().copied()).filter(|(size, _)| *size != 1).collect();
     let mut strides: Strides = smallvec::smallvec![0; shape.len()];
     let (mut i, mut j) = (0, 0);
     while i < old.len() {
@@ -91,5 +92,5 @@ pub(super) fn reshaped(layout: &Layout, shape: &[usize]) -> Option<Layout> {
             stride *= shape[axis] as isize;
         }
     }
-    Some(Layout { offset: layout.offset, shape: shape.into(), strides })
+    Some(Layout::new(layout.offset(), shape.into(), strides))
 }

@@ -122,10 +122,10 @@ impl Lowering<'_> {
 
     /// The value copied into row-major order, if it is not already.
     fn compact(&mut self, value: Stored, origin: Origin) -> Stored {
-        if value.layout.is_contiguous() && value.layout.offset == 0 && self.fills(&value) {
+        if value.layout.is_contiguous() && value.layout.offset() == 0 && self.fills(&value) {
             return value;
         }
-        let ty = Type::new(value.dtype, value.layout.shape.iter().copied());
+        let ty = Type::new(value.dtype, value.layout.shape().iter().copied());
         self.draft(Kernel::Copy, smallvec::smallvec![value], &[ty], origin).remove(0)
     }
 
@@ -209,12 +209,12 @@ impl Lowering<'_> {
             Op::Constant(value, ty) => {
                 let one = self.numbers(1, ty.dtype, |_| *value);
                 let strides = smallvec::smallvec![0; ty.shape.len()];
-                return vec![self.data(one, Layout { offset: 0, shape: ty.shape[..].into(), strides })];
+                return vec![self.data(one, Layout::new(0, ty.shape[..].into(), strides))];
             }
             Op::Iota(axis, ty) => {
                 let count = self.numbers(ty.shape[*axis], ty.dtype, |i| crate::tensor::Scalar::Int(i as i64));
                 let strides = (0..ty.shape.len()).map(|i| (i == *axis) as isize).collect();
-                return vec![self.data(count, Layout { offset: 0, shape: ty.shape[..].into(), strides })];
+                return vec![self.data(count, Layout::new(0, ty.shape[..].into(), strides))];
             }
             _ if op.is_move() => {
                 let value = x.remove(0);
@@ -265,9 +265,9 @@ impl Lowering<'_> {
             let free = DotDims::free(value.layout.rank(), batch, contract);
             let (first, second) = if inner_last { (&free[..], contract) } else { (contract, &free[..]) };
             let order = [batch, first, second].concat();
-            let size = |axes: &[usize]| axes.iter().map(|&axis| value.layout.shape[axis]).product::<usize>();
+            let size = |axes: &[usize]| axes.iter().map(|&axis| value.layout.shape()[axis]).product::<usize>();
             let shape: Dims =
-                batch.iter().map(|&axis| value.layout.shape[axis]).chain([size(first), size(second)]).collect();
+                batch.iter().map(|&axis| value.layout.shape()[axis]).chain([size(first), size(second)]).collect();
             let permuted = Stored { layout: value.layout.permuted(&order), ..value };
             this.reshape(permuted, &shape, origin)
         };
@@ -281,7 +281,7 @@ impl Lowering<'_> {
         for (i, &value) in self.program.outputs.iter().enumerate() {
             let ty = self.program.ty(value).clone();
             let stored = self.get(value);
-            let whole = stored.layout.is_contiguous() && stored.layout.offset == 0 && self.fills(&stored);
+            let whole = stored.layout.is_contiguous() && stored.layout.offset() == 0 && self.fills(&stored);
             let held = &mut self.lowered.buffers[stored.buffer];
             if whole && held.origination == Origination::Temporary {
                 held.origination = Origination::Result(i);

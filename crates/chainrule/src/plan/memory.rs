@@ -60,7 +60,7 @@ fn update_in_place(lowered: &mut Lowered, shared: &mut [usize], last: &[Option<u
     let Kernel::Tape { .. } = draft.kernel else { return };
     let whole = |x: &Stored| {
         let bytes = lowered.buffers[x.buffer].bytes;
-        x.layout.is_contiguous() && x.layout.offset == 0 && x.layout.numel() * x.dtype.size() == bytes
+        x.layout.is_contiguous() && x.layout.offset() == 0 && x.layout.numel() * x.dtype.size() == bytes
     };
     let mut in_place = smallvec::SmallVec::from_elem(None, draft.inputs.len());
     let mut merges = Vec::new();
@@ -144,7 +144,7 @@ fn overwrites(draft: &mut Draft, argument: usize, result: usize, buffers: &[supe
     let (Kernel::Tape { in_place, .. }, Some(output)) = (&mut draft.kernel, output) else { return false };
     let mut reads = draft.inputs.iter().enumerate().filter(|(_, x)| x.buffer == argument);
     let (Some((i, x)), None) = (reads.next(), reads.next()) else { return false };
-    let whole = x.layout.is_contiguous() && x.layout.offset == 0;
+    let whole = x.layout.is_contiguous() && x.layout.offset() == 0;
     let free = !in_place.contains(&Some(output)) && in_place.get(i).is_none_or(Option::is_none);
     if whole && free && x.dtype == draft.outputs[output].1.dtype {
         in_place.resize(draft.inputs.len(), None);

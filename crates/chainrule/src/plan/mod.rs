@@ -219,7 +219,7 @@ impl Plan {
             (Kernel::Matmul, [lhs, Operand { place: Place::Argument(i), layout, dtype }])
                 if repeated && *i >= constants =>
             {
-                Panels::worthwhile(lhs.layout.shape[0], &layout.shape, *dtype).then_some((number, *i))
+                Panels::worthwhile(lhs.layout.shape()[0], layout.shape(), *dtype).then_some((number, *i))
             }
             _ => None,
         })
@@ -231,7 +231,7 @@ impl Plan {
             Kernel::Scan(dims, body) => {
                 let rhs = |number: usize| &body.steps[number].inputs[1];
                 let laid =
-                    body.weights(dims).map(|(number, _)| Panels::bytes(&rhs(number).layout.shape, rhs(number).dtype));
+                    body.weights(dims).map(|(number, _)| Panels::bytes(rhs(number).layout.shape(), rhs(number).dtype));
                 laid.sum::<usize>() + body.weight_bytes()
             }
             kernel => kernel.bodies().iter().map(|body| body.weight_bytes()).sum(),
@@ -268,12 +268,12 @@ impl Plan {
             let read = step.inputs.iter().map(|input| input.layout.numel() as u64).max().unwrap_or(0);
             match &step.kernel {
                 Kernel::Tape { tape, .. } => out.max(read) * tape.steps() as u64,
-                Kernel::Matmul => out * step.inputs[0].layout.shape.last().map_or(0, |&k| k as u64),
-                Kernel::Conv(_) => out * step.inputs[1].layout.shape[1..].iter().product::<usize>() as u64,
+                Kernel::Matmul => out * step.inputs[0].layout.shape().last().map_or(0, |&k| k as u64),
+                Kernel::Conv(_) => out * step.inputs[1].layout.shape()[1..].iter().product::<usize>() as u64,
                 Kernel::Scan(dims, body) => dims.length as u64 * body.work(),
                 Kernel::Cond(yes, no) => yes.work().max(no.work()),
                 Kernel::Cholesky | Kernel::TriangularSolve { .. } => {
-                    read * step.inputs[0].layout.shape.last().map_or(0, |&n| n as u64)
+                    read * step.inputs[0].layout.shape().last().map_or(0, |&n| n as u64)
                 }
                 _ => out.max(read),
             }
@@ -325,7 +325,7 @@ impl std::fmt::Display for Plan {
         writeln!(f, "plan: {} steps, arena {} bytes, {} live", self.steps.len(), self.arena, self.live)?;
         for step in &self.steps {
             let inputs: Vec<String> =
-                step.inputs.iter().map(|x| format!("{:?}{:?}", x.place, x.layout.shape)).collect();
+                step.inputs.iter().map(|x| format!("{:?}{:?}", x.place, x.layout.shape())).collect();
             let outputs: Vec<String> = step.outputs.iter().map(|y| format!("{:?} {}", y.place, y.ty)).collect();
             writeln!(f, "  {} <- {} {}   {}", outputs.join(", "), step.kernel.name(), inputs.join(" "), step.origin)?;
         }
