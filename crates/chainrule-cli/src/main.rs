@@ -14,6 +14,7 @@ mod outcome;
 mod predict;
 mod predict_model;
 mod sample;
+mod score;
 mod settings;
 mod summary;
 mod train;
@@ -62,6 +63,7 @@ enum Command {
     Predict(predict::PredictArgs),
     Generate(generate::GenerateArgs),
     Sample(sample::SampleArgs),
+    Score(score::ScoreArgs),
     Summary(summary::SummaryArgs),
     /// Write the completion script of a shell to stdout
     #[command(after_help = "\
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => predict::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
+        Command::Score(arguments) => score::run(arguments),
         Command::Summary(arguments) => summary::run(arguments),
         Command::Completions { shell } => completions(shell),
     })

@@ -35,6 +35,7 @@ pub mod layer;
 pub mod loss;
 pub mod minimize;
 pub mod models;
+pub mod ode;
 pub mod optimizer;
 pub mod precision;
 pub mod schedule;

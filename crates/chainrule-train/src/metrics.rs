@@ -1,6 +1,10 @@
-//! Counting how well a model does: accuracy, confusion matrix, running mean.
+//! Counting how well a model does: accuracy, confusion matrix, running mean; and how good made examples are.
 //!
 //! Nothing here divides by zero in silence: a ratio of nothing is `None`.
+
+mod samples;
+
+pub use samples::{Moments, classifier_score};
 
 use std::fmt;
 

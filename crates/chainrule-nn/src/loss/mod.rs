@@ -7,12 +7,14 @@
 mod classes;
 mod ctc;
 mod embedding;
+mod latent;
 mod margin;
 mod regression;
 
 pub use classes::{BinaryCrossEntropy, CrossEntropy, KlDivergence, NegativeLogLikelihood};
 pub use ctc::Ctc;
 pub use embedding::{CosineEmbedding, Triplet};
+pub use latent::Normals;
 pub use margin::{Hinge, MultiMargin};
 pub use regression::{Huber, MeanAbsolute, MeanSquared, SmoothL1};
 

@@ -18,6 +18,8 @@ pub(super) struct Point {
 
 const DECREASE: f64 = 1e-4;
 const CURVATURE: f64 = 0.9;
+/// The part of a value that may be an error of rounding.
+const ROUNDING: f64 = 1e-14;
 
 /// How far to search.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +103,14 @@ impl Search {
 }
 
 /// Whether the function has not come down enough, or is not a number.
+///
+/// Where the values are equal but for rounding, they say nothing, and the slope decides (W. Hager and H. Zhang, "A new
+/// conjugate gradient method with guaranteed descent and an efficient line search", 2005): so the last digits of the
+/// gradient can be had.
 fn above(start: &Point, now: &Point) -> bool {
-    !now.value.is_finite() || now.value > start.value + DECREASE * now.t * start.slope
+    let equal = (now.value - start.value).abs() <= ROUNDING * start.value.abs();
+    let by_slope = equal && now.slope <= (2.0 * DECREASE - 1.0) * start.slope;
+    !now.value.is_finite() || !by_slope && now.value > start.value + DECREASE * now.t * start.slope
 }
 
 fn below(now: &Point, other: &Point) -> bool {

@@ -9,6 +9,8 @@ use super::{Batch, DataError, Dataset, Draw, ExampleType};
 
 /// What the numbers that choose a validation part are drawn for.
 const SPLIT: u64 = 0x7370_6c69;
+/// What a random part is drawn for.
+const SAMPLE: u64 = 0x7361_6d70;
 
 /// Numbers in memory, as a model gets them or as bytes that are a part of some largest one.
 #[derive(Clone, Debug, PartialEq)]
@@ -209,6 +211,23 @@ impl Subset {
         Subset { of, numbers }
     }
 
+    /// So many of them at random, in the order of the set, the same ones for the same seed.
+    ///
+    /// # Errors
+    /// If there are not as many, or none are asked for.
+    pub fn sample(of: Arc<dyn Dataset>, count: usize, seed: u64) -> Result<Subset, DataError> {
+        if !(1..=of.len()).contains(&count) {
+            return Err(DataError::Setting(format!(
+                "examples = {count}: it is 1 to {}, as many as there are",
+                of.len()
+            )));
+        }
+        let mut numbers = Random::of(&[seed, SAMPLE]).permutation(of.len());
+        numbers.truncate(count);
+        numbers.sort_unstable();
+        Ok(Subset { of, numbers })
+    }
+
     /// Two parts: the rest and a random `fraction` (rounded, at least one example), the same for the same seed.
     ///
     /// # Errors
@@ -298,5 +317,18 @@ mod tests {
         assert_eq!(Subset::split(Arc::new(ten()), 0.3, 5).unwrap().1.numbers, validation.numbers);
         let batch = validation.batch(&[1], None).unwrap();
         assert_eq!(batch.input().to_vec::<f32>()[0], 2.0 * validation.numbers[1] as f32 / 10.0);
+    }
+
+    #[test]
+    fn a_sample_is_of_different_examples_and_stays() {
+        let sample = |count, seed| Subset::sample(Arc::new(ten()), count, seed);
+        let numbers = sample(4, 1).unwrap().numbers;
+        assert!(numbers.len() == 4 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        assert_eq!(sample(4, 1).unwrap().numbers, numbers);
+        assert!((2..20).any(|seed| sample(4, seed).unwrap().numbers != numbers));
+        assert_eq!(sample(10, 0).unwrap().numbers, (0..10).collect::<Vec<_>>());
+        for count in [0, 11] {
+            assert!(sample(count, 0).unwrap_err().to_string().contains("it is 1 to 10"));
+        }
     }
 }

@@ -162,18 +162,23 @@ impl Set {
     /// The options that settings of it may have.
     pub fn options(self) -> &'static [&'static str] {
         match self {
-            Set::Digits => &["validation", "seed", "transforms"],
+            Set::Digits => &["examples", "validation", "seed", "transforms"],
             Set::Mnist | Set::FashionMnist | Set::Cifar10 | Set::Cifar100 => {
-                &["path", "validation", "seed", "transforms"]
+                &["path", "examples", "validation", "seed", "transforms"]
             }
-            Set::Arrays => &["path", "inputs", "targets", "validation", "seed", "transforms"],
-            Set::Images => &["path", "size", "channels", "validation", "seed", "transforms"],
-            Set::Table => &["path", "target", "categorical", "test", "validation", "seed", "transforms"],
+            Set::Arrays => &["path", "inputs", "targets", "examples", "validation", "seed", "transforms"],
+            Set::Images => &["path", "size", "channels", "examples", "validation", "seed", "transforms"],
+            Set::Table => &["path", "target", "categorical", "test", "examples", "validation", "seed", "transforms"],
             Set::Adding => &["length", "examples", "seed"],
             Set::Sorting => &["length", "vocabulary", "examples", "seed"],
             Set::Shakespeare => &["validation", "tokens", "context"],
             Set::Text => &["path", "validation", "tokens", "context"],
         }
+    }
+
+    /// Whether its examples are made when they are asked for.
+    pub(crate) fn is_made(self) -> bool {
+        matches!(self, Set::Adding | Set::Sorting)
     }
 
     /// The form of an example, where it is known without the data.

@@ -35,7 +35,7 @@ pub const FOLDER_VARIABLE: &str = "CHAINRULE_DATA";
 /// assert_eq!((splits.train.len(), splits.test.unwrap().len()), (1150, 359));
 /// assert_eq!(splits.validation.unwrap().len(), 288);
 /// let wrong = DataSettings { context: Some(64), ..DataSettings::of(Set::Digits) };
-/// assert_eq!(wrong.open().unwrap_err().to_string(), "the set digits has no option context; it has: validation, seed, transforms");
+/// assert_eq!(wrong.open().unwrap_err().to_string(), "the set digits has no option context; it has: examples, validation, seed, transforms");
 /// # Ok::<(), chainrule_train::data::DataError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,8 @@ pub struct DataSettings {
     /// Of sequences to sort: different tokens, with the 0 that begins; 20 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
-    /// Of what is made: examples an epoch; 10,000 unless given.
+    /// Of what is made: examples an epoch; 10,000 unless given. Of other sets with classes or targets: so many of the
+    /// training part at random, before any of them are kept for validation; all unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
     /// Of a folder of images: height and width that all are brought to; unless given, all must have one size.
@@ -169,6 +170,9 @@ impl DataSettings {
     pub fn open_in(&self, folder: Option<&Path>) -> Result<Splits, DataError> {
         self.check()?;
         let mut splits = self.set.open(self, folder)?;
+        if let (Some(count), false) = (self.examples, self.set.is_made()) {
+            splits.train = Arc::new(Subset::sample(splits.train, count, self.seed.unwrap_or(0))?);
+        }
         if let (Some(fraction), None) = (self.validation, &splits.validation) {
             let (train, validation) = Subset::split(splits.train, fraction, self.seed.unwrap_or(0))?;
             splits.train = Arc::new(train);

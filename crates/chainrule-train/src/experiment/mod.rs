@@ -8,11 +8,13 @@ mod generate;
 mod kept;
 mod report;
 mod sample;
+mod score;
 mod table;
 
 pub use generate::{Continuation, decode};
 pub use report::{Evaluation, Report};
 pub use sample::{SAMPLES, sheet};
+pub use score::Score;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What a generator makes of noise, as images on a sheet.
 
 use chainrule::execute::compile;
-use chainrule::tensor::{Key, Tensor};
+use chainrule::tensor::{Key, Tensor, concat};
 use chainrule::tree;
 
 use super::{Experiment, ExperimentError};
@@ -15,6 +15,8 @@ pub const SAMPLES: &str = "samples";
 
 /// Images of a sheet that is written while a generator trains.
 const WATCHED: usize = 64;
+/// Examples that are made at once.
+const PIECE: usize = 512;
 
 impl Experiment {
     /// So many examples that a trained network makes; the seed decides the noise.
@@ -48,9 +50,18 @@ impl Experiment {
     }
 }
 
+/// Up to a piece by the seed's key itself; of more, each piece by a key of its own.
 fn made(task: &GanTask, generator: &Network, count: usize, seed: u64) -> Result<Tensor, TrainError> {
-    let mut make = compile(|generator: &Network| task.sample(generator, count, &Key::new(seed)));
-    Ok(make.run(tree::map(generator, Tensor::clone))?)
+    let whole = |tensor: &Tensor| tensor.clone();
+    if count <= PIECE {
+        let mut make = compile(|generator: &Network| task.sample(generator, count, &Key::new(seed)));
+        return Ok(make.run(tree::map(generator, whole))?);
+    }
+    let mut make =
+        compile(|(generator, piece): &(Network, Tensor)| task.sample(generator, PIECE, &Key::new(seed).fold(piece)));
+    let pieces = 0..count.div_ceil(PIECE) as i64;
+    let made = pieces.map(|piece| make.run((tree::map(generator, whole), Tensor::from(piece))));
+    Ok(concat(&made.collect::<Result<Vec<_>, _>>()?, 0).narrow(0, 0, count).eval())
 }
 
 /// Images `[n, channels, height, width]` on a sheet as square as can be, from black at 0 or at −1 to white at 1, or over

@@ -381,6 +381,26 @@ impl Network {
         self.clone().forward(inputs, &mut Context::evaluation())
     }
 
+    /// What comes into the last layer, and what the network says, in evaluation: the features that it goes by. None
+    /// where the network is not one sequence of layers.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    #[track_caller]
+    pub fn features(&self, inputs: &[Tensor]) -> Option<(Tensor, Tensor)> {
+        if self.form != Form::Sequential || self.parts[0].1.0.is_empty() {
+            return None;
+        }
+        let mut network = self.clone();
+        let last = network.parts[0].1.0.pop();
+        let mut context = Context::evaluation();
+        let mut pass = Pass::new(&mut context);
+        let features = network.pass(inputs, &mut pass);
+        let (_, mut last) = last?;
+        let said = last.forward(&features, &mut pass);
+        Some((features, said))
+    }
+
     /// What an encoder says of its inputs, a source and what was said so far.
     ///
     /// # Panics

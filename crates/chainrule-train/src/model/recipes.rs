@@ -19,15 +19,26 @@ macro_rules! recipes {
 }
 recipes! {
     "adding-lstm",
+    "adding-lstm-400",
+    "adding-rnn",
+    "batch-norm-deep",
     "dcgan",
     "digits-cnn",
     "digits-mlp",
     "gpt2-small",
+    "lenet5",
     "mnist-cnn",
     "mnist-mlp",
+    "no-norm-deep",
+    "plain-20",
+    "plain-56",
+    "resnet",
+    "resnet-56",
     "text-gpt",
     "text-lstm",
     "translate-toy",
+    "vit-mnist",
+    "wgan-gp",
 }
 
 /// All of them, by name.
