@@ -24,7 +24,7 @@ fn a_recipe_is_checked_examined_and_measured() {
     assert!(out.contains("gradient descent is stable below"), "{out}");
     let (code, out, err) = run(&["explain", "digits-mlp", "--batch", "4", "--parameter", "hidden.weight"]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("∂L/∂hidden.weight") && !out.contains("∂L/∂out.weight"), "{out}");
+    assert!(out.contains("W₁ = hidden.weight") && !out.contains("W₂ = out.weight"), "{out}");
     let (code, _, err) = run(&["explain", "digits-mlp", "--parameter", "hiden.weight"]);
     assert!(code == 2 && err.contains("there are: hidden.weight"), "{code} {err}");
 }

@@ -26,7 +26,7 @@ pub mod replay;
 
 pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_with};
 pub use curvature::{Curvature, Sharpness, sharpness};
-pub use derivation::{Derivation, explain};
+pub use derivation::{Derivation, ExplainOptions, explain, explain_with};
 pub use flow::{FlowOptions, GradientFlow};
 pub use memory::{MemoryReport, memory};
 pub use nonfinite::{NonFinite, trace_nonfinite, trace_program, trace_values};

@@ -1,6 +1,7 @@
 //! `chainrule explain`: the gradient as a product of Jacobians.
 
-use chainrule_lens::explain as explained;
+use chainrule::tree::{self, Role};
+use chainrule_lens::{ExplainOptions, explain_with};
 
 use super::subject::{Looked, Subject};
 use crate::outcome::{self, Failure, Outcome};
@@ -19,6 +20,9 @@ pub struct ExplainArgs {
     /// Only this parameter
     #[arg(long, value_name = "PATH")]
     parameter: Option<String>,
+    /// Paths that are followed to a parameter, those with the longest cotangents first [default: 24 with --parameter, else 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    paths: Option<u32>,
     /// How to write it
     #[arg(long = "as", value_name = "FORM", default_value = "text", conflicts_with = "json")]
     form: Written,
@@ -38,14 +42,15 @@ enum Written {
 /// Runs `explain`.
 pub fn run(arguments: ExplainArgs) -> Outcome {
     let subject = Subject::open(&arguments.looked)?;
-    let mut derivation = explained(|network| subject.loss(network), &subject.network);
-    if let Some(path) = &arguments.parameter {
-        let paths: Vec<String> = derivation.parameters.iter().map(|parameter| parameter.path.clone()).collect();
-        derivation.parameters.retain(|parameter| parameter.path == *path);
-        if derivation.parameters.is_empty() {
-            return Err(Failure::input(format!("there is no parameter {path}\n  there are: {}", paths.join(", "))));
-        }
+    let named = tree::named_leaves(&subject.network).into_iter().filter(|leaf| leaf.1 == Role::Parameter);
+    let known: Vec<String> = named.map(|leaf| leaf.0).collect();
+    if let Some(path) = arguments.parameter.as_ref().filter(|path| !known.contains(path)) {
+        return Err(Failure::input(format!("there is no parameter {path}\n  there are: {}", known.join(", "))));
     }
+    let usual = if arguments.parameter.is_some() { 24 } else { 3 };
+    let paths = arguments.paths.map_or(usual, |paths| paths as usize);
+    let options = ExplainOptions { parameter: arguments.parameter, paths };
+    let derivation = explain_with(&options, |network| subject.loss(network), &subject.network);
     match (arguments.looked.json, arguments.form) {
         (true, _) => outcome::print_json(&derivation),
         (false, Written::Text) => subject.print(derivation.to_string()),

@@ -1,115 +1,103 @@
-//! Names for values, and the derivative of one operation by one operand in terms of them.
+//! The derivative of one operation by one operand in terms of names, and how a cotangent passes it.
 
-use super::{Definition, Key, key};
-use chainrule::tensor::{Binary, Composite, Node, Op, Reduction, Tensor, Unary};
-use std::collections::HashMap;
+use super::names::{Names, is_elementwise, is_relu, transposed, wrapped};
+use chainrule::tensor::{Binary, Composite, Node, Op, Reduction, Unary};
 
 /// A derivative, and how a cotangent passes it.
 pub(super) struct Formula {
     pub slope: String,
-    pub delta: String,
+    pub way: Way,
 }
 
-/// Whether an operation only moves numbers.
-pub(super) fn is_move(op: &Op) -> bool {
-    matches!(op, Op::Variable | Op::StopGradient | Op::Reshape(_) | Op::Permute(_) | Op::Broadcast(..) | Op::Cast(_))
+/// How a cotangent δ passes an operation.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// δ.
+    Same,
+    /// δ ⊙ s.
+    Times(String),
+    /// δ · A.
+    Right(String),
+    /// A · δ.
+    Left(String),
+    /// Another formula, in which § stands for δ.
+    Other(String),
 }
 
-/// The names of all values: L for the result, paths for parameters, z for sums and products of matrices, h for what an
-/// activation gives, x for data, c for numbers in the program, v for the rest.
-pub(super) struct Names {
-    names: HashMap<Key, String>,
-    pub definitions: Vec<Definition>,
+/// A cotangent's formula on its way.
+#[derive(Clone, PartialEq)]
+pub(super) enum Form {
+    /// As it is written.
+    Plain(String),
+    /// A product of matrices.
+    Product(String, String),
 }
 
-impl Names {
-    pub fn of(nodes: &[Tensor], value: &Tensor, parameters: &[(String, Tensor)]) -> Names {
-        let mut names = Names { names: HashMap::new(), definitions: Vec::new() };
-        let mut counts: HashMap<char, usize> = HashMap::new();
-        for tensor in nodes {
-            let node = tensor.node();
-            let mut number = |letter: char| {
-                let count = counts.entry(letter).or_default();
-                *count += 1;
-                format!("{letter}{}", subscript(*count))
-            };
-            let name = match node.op() {
-                _ if node.id() == value.node().id() => "L".to_owned(),
-                Op::Data(_) => match parameters.iter().find(|(_, leaf)| leaf.node().id() == node.id()) {
-                    Some((path, _)) => path.clone(),
-                    None => number('x'),
-                },
-                Op::Constant(scalar, _) => format!("{}", scalar.as_f64()),
-                Op::Permute(_) if tensor.rank() == 2 => {
-                    let name = names.get(&node.inputs()[0]);
-                    name.strip_suffix('ᵀ').map_or(format!("{name}ᵀ"), str::to_owned)
-                }
-                op if is_move(op) => names.get(&node.inputs()[0]),
-                op => number(letter(op)),
-            };
-            for output in 0..node.types().len() {
-                let own = if output == 0 { name.clone() } else { format!("{name}.{output}") };
-                names.names.insert((node.id(), output), own);
-            }
-            if !is_move(node.op()) && !node.inputs().is_empty() {
-                let formula = names.definition(node);
-                let (shape, line) = (tensor.shape().to_vec(), node.origin().into());
-                names.definitions.push(Definition { name, formula, shape, line });
-            }
-        }
-        names
-    }
-
-    /// The name of a value.
-    pub fn get(&self, x: &Tensor) -> String {
-        self.names.get(&key(x)).cloned().unwrap_or_else(|| "v".to_owned())
-    }
-
-    fn definition(&self, node: &Node) -> String {
-        let of = |i: usize| self.get(&node.inputs()[i]);
-        let all = || (0..node.inputs().len()).map(of).collect::<Vec<_>>().join(", ");
-        match node.op() {
-            Op::Binary(Binary::Add) => format!("{} + {}", of(0), of(1)),
-            Op::Binary(Binary::Sub) => format!("{} − {}", of(0), of(1)),
-            Op::Binary(Binary::Mul) => format!("{} ⊙ {}", of(0), of(1)),
-            Op::Binary(Binary::Div) => format!("{} / {}", of(0), of(1)),
-            Op::Unary(Unary::Neg) => format!("−{}", of(0)),
-            Op::Unary(Unary::Sigmoid) => format!("σ({})", of(0)),
-            Op::Dot(_) => format!("{} · {}", of(0), of(1)),
-            Op::Conv(_) => format!("{} ∗ {}", of(0), of(1)),
-            Op::Reduce(Reduction::Sum, _) => format!("Σ {}", of(0)),
-            Op::Select => format!("{} where {}, else {}", of(1), of(0), of(2)),
-            Op::Compare(compare) => format!("{}({}, {})", compare.name(), of(0), of(1)),
-            op => format!("{}({})", op.name(), all()),
+impl Form {
+    /// As it is written.
+    pub fn text(&self) -> String {
+        match self {
+            Form::Plain(text) => text.clone(),
+            Form::Product(left, right) => format!("{} · {}", wrapped(left), wrapped(right)),
         }
     }
-}
 
-fn letter(op: &Op) -> char {
-    match op {
-        Op::Dot(_) | Op::Conv(_) | Op::Binary(Binary::Add | Binary::Sub) => 'z',
-        Op::Unary(Unary::Neg) => 'v',
-        Op::Unary(_) | Op::Select | Op::Composite(_) => 'h',
-        Op::Compare(_) => 'c',
-        _ => 'v',
+    /// After an operation.
+    pub fn passes(&self, way: &Way) -> Form {
+        let text = self.text();
+        match way {
+            Way::Same => self.clone(),
+            Way::Times(slope) if text == "1" => Form::Plain(slope.clone()),
+            Way::Times(slope) => {
+                let text = if is_elementwise(&text) { text } else { wrapped(&text) };
+                Form::Plain(format!("{text} ⊙ {}", wrapped(slope)))
+            }
+            Way::Right(other) => Form::Product(text, other.clone()),
+            Way::Left(other) => Form::Product(other.clone(), text),
+            Way::Other(formula) => {
+                let inside = formula.replace("(§)", &format!("({text})"));
+                Form::Plain(inside.replace('§', &wrapped(&text)))
+            }
+        }
     }
-}
 
-fn subscript(number: usize) -> String {
-    number.to_string().chars().map(|c| char::from_u32('₀' as u32 + c as u32 - '0' as u32).unwrap_or(c)).collect()
+    /// After a movement of numbers, whose transpose it is.
+    pub fn moved(&self, node: &Node) -> Form {
+        match (node.op(), self) {
+            (Op::Permute(_), Form::Product(left, right)) if node.types()[0].shape.len() == 2 => {
+                Form::Product(transposed(right), transposed(left))
+            }
+            (Op::Permute(_), Form::Plain(text)) if node.types()[0].shape.len() == 2 => Form::Plain(transposed(text)),
+            (Op::Broadcast(..), form)
+                if node.inputs()[0].numel() != node.types()[0].shape.iter().product::<usize>() =>
+            {
+                Form::Plain(format!("Σ {}", wrapped(&form.text())))
+            }
+            (_, form) => form.clone(),
+        }
+    }
 }
 
 /// The derivative of a node by its operand at a place.
-pub(super) fn formula(node: &Node, place: usize, names: &Names) -> Formula {
-    let of = |i: usize| node.inputs().get(i).map_or(String::new(), |x| names.get(x));
-    let y = names.names.get(&(node.id(), 0)).cloned().unwrap_or_default();
+pub(super) fn formula(node: &Node, places: &[usize], made: &str, names: &Names) -> Formula {
+    let place = places.first().copied().unwrap_or(0);
+    let of = |i: usize| node.inputs().get(i).map_or(String::new(), |x| wrapped(&names.get(x)));
+    let y = made.to_owned();
     let x = of(place);
     let other = of(1 - place.min(1));
-    let by = |slope: String| Formula { delta: format!("δ ⊙ ({slope})"), slope };
-    let plain = |slope: &str, delta: &str| Formula { slope: slope.to_owned(), delta: delta.to_owned() };
+    let by = |slope: String| Formula { way: Way::Times(slope.clone()), slope };
+    let plain = |slope: &str, way: Way| Formula { slope: slope.to_owned(), way };
+    let text = |slope: &str, delta: &str| plain(slope, Way::Other(delta.to_owned()));
+    if places.len() == 2 {
+        match node.op() {
+            Op::Binary(Binary::Mul) => return by(format!("2{x}")),
+            Op::Binary(Binary::Add) => return by("2".into()),
+            op => return text(&format!("{}'", op.name()), &format!("§ · {}'", op.name())),
+        }
+    }
     match node.op() {
         Op::Unary(unary) => match unary {
-            Unary::Neg => plain("−1", "−δ"),
+            Unary::Neg => text("−1", "−§"),
             Unary::Exp => by(y),
             Unary::Expm1 => by(format!("{y} + 1")),
             Unary::Log => by(format!("1/{x}")),
@@ -122,11 +110,11 @@ pub(super) fn formula(node: &Node, place: usize, names: &Names) -> Formula {
             Unary::Erf => by(format!("2/√π · exp(−{x}²)")),
             Unary::Sqrt => by(format!("1/(2{y})")),
             Unary::Abs => by(format!("sign {x}")),
-            Unary::Sign | Unary::Floor | Unary::Not => plain("0", "0"),
+            Unary::Sign | Unary::Floor | Unary::Not => text("0", "0"),
         },
         Op::Binary(binary) => match (binary, place) {
-            (Binary::Add, _) | (Binary::Sub, 0) => plain("1", "δ"),
-            (Binary::Sub, _) => plain("−1", "−δ"),
+            (Binary::Add, _) | (Binary::Sub, 0) => plain("1", Way::Same),
+            (Binary::Sub, _) => text("−1", "−§"),
             (Binary::Mul, _) => by(other),
             (Binary::Div, 0) => by(format!("1/{other}")),
             (Binary::Div, _) => by(format!("−{y}/{x}")),
@@ -134,31 +122,32 @@ pub(super) fn formula(node: &Node, place: usize, names: &Names) -> Formula {
             (Binary::Pow, _) => by(format!("{y}·ln {other}")),
             _ => by(format!("[{x} is taken]")),
         },
-        Op::Select => by(if place == 1 { format!("[{}]", of(0)) } else { format!("[not {}]", of(0)) }),
-        Op::Dot(_) if place == 0 => Formula { delta: format!("δ · ({other})ᵀ"), slope: other },
-        Op::Dot(_) => Formula { delta: format!("({other})ᵀ · δ"), slope: other },
-        Op::Conv(_) => Formula { delta: format!("δ ⋆ {other}"), slope: other },
-        Op::Reduce(Reduction::Sum, _) => plain("1", "δ, repeated"),
+        Op::Select if is_relu(node) => by(format!("[{x} > 0]")),
+        Op::Select => {
+            let condition = names.get(&node.inputs()[0]);
+            by(if place == 1 { format!("[{condition}]") } else { format!("[not {condition}]") })
+        }
+        Op::Dot(_) if place == 0 => Formula { way: Way::Right(transposed(&other)), slope: other },
+        Op::Dot(_) => Formula { way: Way::Left(transposed(&other)), slope: other },
+        Op::Conv(_) => Formula { way: Way::Other(format!("§ ⋆ {other}")), slope: other },
+        Op::Reduce(Reduction::Sum, _) => plain("1", Way::Same),
         Op::Reduce(Reduction::Max | Reduction::Min, _) => by(format!("[{x} = {y}]")),
-        Op::Reduce(Reduction::Prod, _) => plain("the product of the other factors", "δ ⊙ the product of the others"),
-        Op::Gather { .. } | Op::Slice(_) => plain("1 where it is taken", "δ, put back where it was taken"),
-        Op::ScatterAdd { .. } | Op::Pad(..) | Op::Concat(_) => plain("1", "δ, where it went"),
+        Op::Reduce(Reduction::Prod, _) => text("the product of the other factors", "§ ⊙ (the product of the others)"),
+        Op::Gather { .. } | Op::Slice(_) => text("[taken]", "put back(§)"),
+        Op::ScatterAdd { .. } | Op::Pad(..) | Op::Concat(_) => text("1", "cut(§)"),
         Op::Composite(composite) => match composite {
             Composite::Softplus => by(format!("σ({x})")),
-            Composite::Softmax(_) => Formula {
-                delta: format!("{y} ⊙ (δ − Σ δ ⊙ {y})"),
-                slope: format!("diag({y}) − {y}·{y}ᵀ"),
-            },
-            Composite::LogSoftmax(_) => {
-                Formula { delta: format!("δ − exp({y})·Σ δ"), slope: format!("I − 1·exp({y})ᵀ") }
-            }
+            Composite::Softmax(_) => text(&format!("diag({y}) − {y} · {y}ᵀ"), &format!("{y} ⊙ (§ − Σ § ⊙ {y})")),
+            Composite::LogSoftmax(_) => text(&format!("I − 1 · exp({y})ᵀ"), &format!("§ − exp({y}) ⊙ Σ §")),
             Composite::LogSumExp(_) => by(format!("exp({x} − {y})")),
-            Composite::Normalize(..) => Formula {
-                delta: format!("(δ − mean δ − {y} ⊙ mean(δ ⊙ {y}))/σ"),
-                slope: format!("(I − 1/n − {y}·{y}ᵀ/n)/σ"),
-            },
+            Composite::Normalize(..) => {
+                let delta = format!("(§ − mean(§) − {y} ⊙ mean(§ ⊙ {y}))/s");
+                text(&format!("(I − 1/n − {y} · {y}ᵀ/n)/s"), &delta)
+            }
             Composite::Norm(_) => by(format!("{x}/{y}")),
         },
-        op => Formula { slope: format!("{}'", op.name()), delta: format!("δ · {}'", op.name()) },
+        Op::Unfold(_) => text("[in the window]", "folded(§)"),
+        Op::Scan(..) => text("Π of the steps", "back through time(§)"),
+        op => text(&format!("{}'", op.name()), &format!("§ · {}'", op.name())),
     }
 }

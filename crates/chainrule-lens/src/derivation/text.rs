@@ -1,110 +1,99 @@
-//! A derivation as text for a terminal, as LaTeX, and as HTML with MathML.
+//! A derivation as text for a terminal.
 
-use super::{Derivation, Explained, Factor};
+use super::{Derivation, Explained, Factor, PathTerm};
 use std::fmt::Write;
+
+/// Columns that a product may take before it goes on in the next line.
+const WIDE: usize = 110;
+/// Jacobians of at most this many elements are written out.
+const SMALL: usize = 16;
 
 impl std::fmt::Display for Derivation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "L = {}", self.value)?;
+        for symbol in &self.symbols {
+            writeln!(f, "  {:<4} {:?} {}", symbol.symbol, symbol.shape, symbol.path)?;
+        }
+        writeln!(f, "\nforward")?;
         for definition in &self.definitions {
-            writeln!(f, "  {} = {}  {:?}  {}", definition.name, definition.formula, definition.shape, definition.line)?;
+            let equation = format!("{} = {}", definition.name, definition.formula);
+            writeln!(f, "  {equation:<48} {:<18} {}", shape(&definition.shape), definition.line)?;
         }
-        for parameter in &self.parameters {
-            writeln!(f, "\n∂L/∂{}  {:?}, length {}", parameter.path, parameter.shape, parameter.norm)?;
-            for (number, term) in parameter.paths.iter().enumerate() {
-                let chain: Vec<String> = term.factors.iter().map(|x| format!("∂{}/∂{}", x.of, x.by)).collect();
-                let sign = if number == 0 { "=" } else { "+" };
-                let chain = if chain.is_empty() { "1".to_owned() } else { chain.join(" · ") };
-                writeln!(f, "  {sign} {chain}  ({:.1} % of it, length {})", term.share.0 * 100.0, term.norm)?;
-                for factor in &term.factors {
-                    writeln!(f, "      {}", line(factor))?;
-                }
-            }
-            if parameter.more {
-                writeln!(f, "  + further paths, length {}", parameter.remainder)?;
+        writeln!(f, "\nbackward, δ₁ being the gradient by z₁ and δ[h₁] that by h₁")?;
+        for equation in &self.backward {
+            let (shape, line) = (shape(&equation.shape), &equation.line);
+            let (text, norm) = (equation.to_string(), equation.norm.to_string());
+            match equation.symbol.starts_with('∂') {
+                true => writeln!(f, "  {text:<48} {shape:<18} length {norm:<10} {}", equation.of)?,
+                false => writeln!(f, "  {text:<48} {shape:<18} length {norm:<10} {line}")?,
             }
         }
-        Ok(())
+        self.parameters.iter().try_for_each(|parameter| write_parameter(f, parameter))
     }
+}
+
+fn write_parameter(f: &mut std::fmt::Formatter<'_>, parameter: &Explained) -> std::fmt::Result {
+    let Explained { path, symbol, norm, .. } = parameter;
+    let path = if path.is_empty() { String::new() } else { format!(", {symbol} = {path}") };
+    writeln!(f, "\n∂L/∂{symbol}  {}, length {norm}{path}", shape(&parameter.shape))?;
+    if parameter.paths.is_empty() {
+        return writeln!(f, "  = 0: no path leads to it");
+    }
+    for (number, term) in parameter.paths.iter().enumerate() {
+        let sign = if number == 0 { "=" } else { "+" };
+        let share = format!("({:.1} % of it, length {})", term.share.0 * 100.0, term.norm);
+        writeln!(f, "  {sign} {}  {share}", chain(term))?;
+        if number == 0 {
+            term.factors.iter().try_for_each(|factor| writeln!(f, "      {}", line(factor)))?;
+        }
+    }
+    if parameter.more {
+        let rest = parameter.all_paths.0 - parameter.paths.len() as f64;
+        writeln!(f, "  + {} further paths, together of length {}", many(rest), parameter.remainder)?;
+    } else if parameter.paths.len() > 1 {
+        writeln!(f, "  the {} paths sum to it within {}", parameter.paths.len(), parameter.remainder)?;
+    }
+    Ok(())
+}
+
+/// The product, in as many lines as it needs.
+fn chain(term: &PathTerm) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for (number, factor) in term.factors.iter().enumerate() {
+        let part = format!("∂{}/∂{}", factor.of, factor.by);
+        let width = part.chars().count() + 3;
+        if number > 0 {
+            column += width;
+            text.push_str(if column > WIDE { "\n      · " } else { " · " });
+            column = if column > WIDE { width } else { column };
+        }
+        text.push_str(&part);
+    }
+    if text.is_empty() { "1".to_owned() } else { text }
 }
 
 fn line(factor: &Factor) -> String {
-    let shapes = format!("{:?} by {:?}", factor.rows, factor.columns);
+    let shapes = format!("{} by {}", shape(&factor.rows), shape(&factor.columns));
     let head = format!("∂{}/∂{} = {}", factor.of, factor.by, factor.formula);
-    format!("{head:<40} {shapes:<22} ×{:<9.4} δ: {}", factor.gain.0, factor.delta)
-}
-
-impl Derivation {
-    /// The products as LaTeX, one `align*` for each parameter.
-    pub fn latex(&self) -> String {
-        let mut text = String::new();
-        for parameter in &self.parameters {
-            let _ = writeln!(text, "\\begin{{align*}}\n{}\n\\end{{align*}}", latex_of(parameter));
-        }
-        text
-    }
-
-    /// The products as one HTML section with MathML.
-    pub fn html(&self) -> String {
-        let mut text = String::from("<section class=\"derivation\">\n");
-        for parameter in &self.parameters {
-            let path = escaped(&parameter.path);
-            let _ = writeln!(text, "<h3>{path}</h3>\n<math display=\"block\"><mrow>{}", fraction("L", &parameter.path));
-            for (number, term) in parameter.paths.iter().enumerate() {
-                let _ = write!(text, "<mo>{}</mo>", if number == 0 { "=" } else { "+" });
-                let factors: Vec<String> = term.factors.iter().map(|x| fraction(&x.of, &x.by)).collect();
-                text.push_str(&factors.join("<mo>·</mo>"));
-            }
-            text.push_str(
-                "</mrow></math>\n<table><tr><th>factor</th><th>formula</th><th>gain</th><th>line</th></tr>\n",
-            );
-            for factor in parameter.paths.iter().flat_map(|term| &term.factors) {
-                let name = format!("∂{}/∂{}", factor.of, factor.by);
-                let cells = [name, factor.formula.clone(), format!("{:.4}", factor.gain.0), factor.line.to_string()];
-                let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
-                let _ = writeln!(text, "<tr>{cells}</tr>");
-            }
-            text.push_str("</table>\n");
-        }
-        text.push_str("</section>\n");
-        text
-    }
-}
-
-fn latex_of(parameter: &Explained) -> String {
-    let partial =
-        |of: &str, by: &str| format!("\\frac{{\\partial {}}}{{\\partial {}}}", latex_name(of), latex_name(by));
-    let mut text = partial("L", &parameter.path);
-    for (number, term) in parameter.paths.iter().enumerate() {
-        let factors: Vec<String> = term.factors.iter().map(|x| partial(&x.of, &x.by)).collect();
-        let product = if factors.is_empty() { "1".to_owned() } else { factors.join(" \\cdot ") };
-        let _ = write!(text, "{} {product}", if number == 0 { " &=" } else { " \\\\\n &\\quad +" });
+    let mut text = format!("{head:<44} {shapes:<30} ×{:<10} {}", factor.gain.to_string(), factor.line);
+    let values =
+        factor.values.as_ref().filter(|values| factor.formula != "1" && !values.is_empty() && values.len() <= SMALL);
+    if let Some(values) = values {
+        let columns = factor.columns.iter().product::<usize>().max(1);
+        let row =
+            |row: &[crate::place::Number]| row.iter().map(|x| format!("{:.4}", x.0)).collect::<Vec<_>>().join(" ");
+        let rows: Vec<String> = values.chunks(columns).map(row).collect();
+        let _ = write!(text, "\n        [{}]", rows.join("; "));
     }
     text
 }
 
-/// `z₁₂` as `z_{12}`, a path in upright letters.
-fn latex_name(name: &str) -> String {
-    let transposed = name.strip_suffix('ᵀ');
-    let name = transposed.unwrap_or(name);
-    let digits: String = name
-        .chars()
-        .filter_map(|c| ('₀'..='₉').contains(&c).then(|| char::from_digit(c as u32 - '₀' as u32, 10)).flatten())
-        .collect();
-    let letters: String = name.chars().filter(|c| !('₀'..='₉').contains(c)).collect();
-    let base = match letters.chars().count() {
-        1 => letters,
-        _ => format!("\\mathrm{{{}}}", letters.replace('_', "\\_")),
-    };
-    let base = if digits.is_empty() { base } else { format!("{base}_{{{digits}}}") };
-    if transposed.is_some() { format!("{base}^\\top") } else { base }
+fn shape(shape: &[usize]) -> String {
+    if shape.is_empty() { "number".to_owned() } else { format!("{shape:?}") }
 }
 
-fn fraction(of: &str, by: &str) -> String {
-    let part = |name: &str| format!("<mrow><mo>∂</mo><mi>{}</mi></mrow>", escaped(name));
-    format!("<mfrac>{}{}</mfrac>", part(of), part(by))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// A count in words that a table has room for.
+pub(super) fn many(count: f64) -> String {
+    if count < 1e6 { format!("{count:.0}") } else { format!("{count:.1e}") }
 }
