@@ -8,7 +8,7 @@ use crate::element::{Number, Stored, by_dtype};
 use crate::pool::{Pool, fill_tiles};
 use crate::scratch;
 use crate::simd::{Arch, Loop, dispatch};
-use crate::view::{View, ViewMut};
+use crate::view::{Dims, Strides, View, ViewMut};
 use crate::walk::{Walk, with_range};
 use smallvec::SmallVec;
 use std::marker::PhantomData;
@@ -77,12 +77,13 @@ join! {
 
 fn run<T: Stored, J: Join>(pool: &Pool, view: View, axes: &[usize], out: ViewMut) {
     let source: &[T] = view.elements();
-    let split = |reduced: bool| -> SmallVec<[usize; 6]> {
-        (0..view.layout.rank()).filter(|axis| axes.contains(axis) == reduced).collect()
+    let part = |reduced: bool, offset: usize| {
+        let some = || (0..view.layout.rank()).filter(|axis| axes.contains(axis) == reduced);
+        let shape: Dims = some().map(|axis| view.layout.shape[axis]).collect();
+        let strides: Strides = some().map(|axis| view.layout.strides[axis]).collect();
+        Walk::of(offset as isize, &shape, &strides)
     };
-    let kept = Walk::new(&view.layout.permuted(&split(false)));
-    let mut over = Walk::new(&view.layout.permuted(&split(true)));
-    over.offset = 0;
+    let (kept, over) = (part(false, view.layout.offset), part(true, 0));
     let out: &mut [T] = out.elements(view.dtype, kept.numel);
     if out.is_empty() {
         return;

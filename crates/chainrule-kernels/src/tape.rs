@@ -78,6 +78,8 @@ pub struct Tape {
     registers: Vec<u8>,
     outputs: Vec<Output>,
     steps: Vec<Step>,
+    /// How long all steps take on an element, in steps of plain arithmetic.
+    weight: usize,
     /// Step after which an input is no longer read.
     last_read: Vec<u32>,
     instructions: usize,

@@ -69,6 +69,16 @@ impl Tape {
     }
 }
 
+/// How long an instruction takes on an element, in plain arithmetic.
+fn weight(instruction: &Instruction) -> usize {
+    match instruction {
+        Instruction::Load { .. } | Instruction::LoadRow { .. } | Instruction::Constant { .. } => 0,
+        Instruction::Unary(Unary::Neg | Unary::Abs | Unary::Sign | Unary::Not | Unary::Floor, _) => 1,
+        Instruction::Unary(..) | Instruction::Binary(Binary::Pow, ..) => 8,
+        _ => 1,
+    }
+}
+
 /// Operands of an instruction.
 fn operands(instruction: &Instruction) -> [Option<usize>; 3] {
     match *instruction {
@@ -386,6 +396,7 @@ impl<'a> Compiler<'a> {
             row_inputs,
             by_rows: self.extents.contains(&Extent::Row),
             steps: steps.collect(),
+            weight: self.instructions.iter().map(weight).sum(),
             registers: widths.collect(),
             outputs: outputs
                 .iter()

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 const TILE_BYTES: usize = 24 * 1024;
 /// Longest and shortest tile, in elements (a space smaller than the shortest is one tile).
 const TILE: (usize, usize) = (1024, 64);
-/// Element-steps that are worth handing to another thread.
-const CHUNK_WORK: usize = 1 << 17;
+/// Work that is worth handing to another thread, in elements times what a step on one takes: a few microseconds.
+const CHUNK_WORK: usize = 1 << 16;
 
 /// Where an input is found at run time; the size of an element.
 #[derive(Clone, Copy)]
@@ -116,7 +116,7 @@ impl Tape {
         let bytes = widths * tile + 64 * (4 + operands.len() + shared.len() + self.constants.len());
         let (operands, walks, outputs) = (&operands[..], &walks[..], &shared[..]);
         let run = Run { tape: self, operands, walks, row, outputs, tile, bytes };
-        let chunk = (CHUNK_WORK / (self.steps.len() + 1)).max(tile).div_ceil(tile) * tile;
+        let chunk = (CHUNK_WORK / (self.weight + 1)).max(tile).div_ceil(tile) * tile;
         in_tiles(pool, total, chunk, |start, len| run.chunk(start, len));
     }
 }
