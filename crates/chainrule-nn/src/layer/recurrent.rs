@@ -16,13 +16,16 @@ pub trait Cell: Tree + Clone + Default {
     const GATES: usize;
     /// Tensors that are carried; the first is the output.
     const CARRIED: usize;
+    /// Whether only the sum of its two arguments matters: then both biases are added to all inputs at once.
+    const ADDS: bool;
     /// What is carried, as users see it: `[layers·directions, N, hidden]` each.
     type State: Tree + Clone;
 
     /// The state of these tensors.
     fn state(carried: Vec<Tensor>) -> Self::State;
 
-    /// The next step's tensors from x·Wᵢᵀ + bᵢ, h·Wₕᵀ + bₕ (both `[N, gates·hidden]`) and the last step's.
+    /// The next step's tensors from x·Wᵢᵀ + bᵢ, h·Wₕᵀ + bₕ (both `[N, gates·hidden]`) and the last step's. Where only their
+    /// sum matters, bₕ may stand in the first.
     #[track_caller]
     fn step(&self, input: &Tensor, recurrent: &Tensor, carried: &[Tensor]) -> Vec<Tensor>;
 }
@@ -41,6 +44,7 @@ pub struct RnnCell {
 impl Cell for RnnCell {
     const GATES: usize = 1;
     const CARRIED: usize = 1;
+    const ADDS: bool = true;
     type State = Tensor;
 
     fn state(carried: Vec<Tensor>) -> Tensor {
@@ -59,6 +63,7 @@ pub struct LstmCell {}
 impl Cell for LstmCell {
     const GATES: usize = 4;
     const CARRIED: usize = 2;
+    const ADDS: bool = true;
     type State = (Tensor, Tensor);
 
     fn state(mut carried: Vec<Tensor>) -> (Tensor, Tensor) {
@@ -79,6 +84,7 @@ pub struct GruCell {}
 impl Cell for GruCell {
     const GATES: usize = 3;
     const CARRIED: usize = 1;
+    const ADDS: bool = false;
     type State = Tensor;
 
     fn state(carried: Vec<Tensor>) -> Tensor {
@@ -346,10 +352,14 @@ impl<C: Cell> Recurrent<C> {
             None => product,
         };
         let turned = |x: Tensor| if back { x.flip(0) } else { x };
-        let inputs = turned(add(x.matmul(&weights.weight_ih.t()), &weights.bias_ih));
+        let (before, within) = match (&weights.bias_ih, &weights.bias_hh) {
+            (Some(ih), Some(hh)) if C::ADDS => (Some(ih + hh), None),
+            (ih, hh) => (ih.clone(), hh.clone()),
+        };
+        let inputs = turned(add(x.matmul(&weights.weight_ih.t()), &before));
         let recurrent = weights.weight_hh.t();
         let step = |carried: &Vec<Tensor>, (input, inside): &(Tensor, Option<Tensor>)| {
-            let next = self.cell.step(input, &add(carried[0].matmul(&recurrent), &weights.bias_hh), carried);
+            let next = self.cell.step(input, &add(carried[0].matmul(&recurrent), &within), carried);
             match inside {
                 None => (next.clone(), next[0].clone()),
                 // A sequence that is over keeps its state; on the way back, one that has not begun keeps the first.
