@@ -19,6 +19,7 @@ mod settings;
 mod summary;
 mod train;
 mod train_model;
+mod watch;
 
 use std::process::ExitCode;
 

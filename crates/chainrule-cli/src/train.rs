@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use chainrule::prelude::*;
 use chainrule::tree;
+use chainrule_lens::watch::Every;
 use chainrule_nn::layer::Mlp;
 use chainrule_nn::optimizer::Adam;
 use chainrule_train::backprop::{FourSteps, Moment};
@@ -27,6 +28,7 @@ use crate::experiment::{is_experiment, setting};
 use crate::outcome::{self, Failure, Outcome};
 use crate::settings::{Given, Trained};
 use crate::train_model;
+use crate::watch::every;
 
 /// The name of runs.
 const NAME: &str = "digits";
@@ -45,6 +47,7 @@ Examples:
   chainrule train model.toml --epochs 3 --set train.precision=bf16
   chainrule train text-gpt --steps 500 --set data.context=32
   chainrule train digits-cnn --resume
+  chainrule train mnist-cnn --watch
 
 Without a model the data are inside the command: 1438 images of 8×8 to train on, 359 to test.
 Ctrl-C ends the training after its step, saves it, and says how to go on.")]
@@ -74,12 +77,31 @@ pub struct TrainArgs {
     /// The most memory that a step of a model may take, as 500MB or 2GB: activations are computed again to keep it
     #[arg(long, value_name = "BYTES", value_parser = chainrule_train::model::parse_bytes)]
     memory_budget: Option<usize>,
+    /// Look at the gradient flow of steps while a model trains, into flow.jsonl, and show it on the terminal
+    #[arg(long)]
+    watch: bool,
+    /// Look at every so many steps [default: auto, as often as costs 2 % of the time]
+    #[arg(long, value_name = "N", value_parser = every)]
+    watch_every: Option<Every>,
+    /// When a loss or gradient stops being finite, find the operation that did it, from the step's own inputs
+    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true, default_value = "on",
+        default_missing_value = "on", hide_default_value = true)]
+    trace_nonfinite: Trace,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
     /// Show no progress, and of the result only the last lines
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// Whether a step that is not finite is traced.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Trace {
+    /// As it is usual: it costs nothing until then.
+    On,
+    /// The training only ends.
+    Off,
 }
 
 /// What a training comes to.
@@ -137,8 +159,9 @@ pub fn run(arguments: TrainArgs) -> Outcome {
 
 /// The training of a model file, if this is one.
 fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failure> {
-    let TrainArgs { model, given, steps, set, data, config, resume, save_every, memory_budget, json, quiet } =
+    let TrainArgs { model, given, steps, set, data, config, resume, save_every, memory_budget, json, quiet, .. } =
         arguments;
+    let watch = (arguments.watch || arguments.watch_every.is_some()).then(|| arguments.watch_every.unwrap_or_default());
     let begun = match resume {
         Some(Some(path)) => RunFolder::open(path).is_ok_and(|run| is_experiment(&run)),
         _ => false,
@@ -149,6 +172,7 @@ fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failur
         (None, false) if !set.is_empty() => return alone("--set"),
         (None, false) if data.is_some() => return alone("--data"),
         (None, false) if memory_budget.is_some() => return alone("--memory-budget"),
+        (None, false) if watch.is_some() => return alone("--watch"),
         (None, false) => return Ok(None),
         _ if given.hidden.is_some() => {
             return Err(Failure::input("--hidden is of `chainrule train` without a model; a model file has [model]"));
@@ -179,6 +203,8 @@ fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failur
         data: data.clone(),
         runs: given.runs.clone().unwrap_or_else(|| "runs".into()),
         options,
+        watch,
+        trace: arguments.trace_nonfinite == Trace::On,
         json: *json,
         quiet: *quiet,
     }))

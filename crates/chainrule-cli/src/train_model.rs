@@ -3,15 +3,18 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use chainrule_train::experiment::{Evaluation, Experiment, Options, Outline, Report};
+use chainrule_lens::watch::Every;
+use chainrule_train::experiment::{Evaluation, Experiment, ExperimentError, Options, Outline, Report};
 use chainrule_train::interrupt::on_interrupt;
 use chainrule_train::log::BEST;
 use chainrule_train::model::Form;
 use chainrule_train::progress::list;
 use chainrule_train::run::RunFolder;
+use chainrule_train::trainer::TrainError;
 
 use crate::experiment::{Found, failure, is_experiment};
 use crate::outcome::{self, Failure, Outcome};
+use crate::watch::{Watching, nonfinite, screen};
 
 /// What the command line says about a training of a model file.
 pub struct Wanted {
@@ -26,6 +29,10 @@ pub struct Wanted {
     /// Folder of runs.
     pub runs: PathBuf,
     pub options: Options,
+    /// How often to look at steps, if at all.
+    pub watch: Option<Every>,
+    /// Whether to find where a number that is not finite comes from.
+    pub trace: bool,
     pub json: bool,
     pub quiet: bool,
 }
@@ -44,17 +51,29 @@ pub fn run(wanted: Wanted) -> Outcome {
     };
     let stop = on_interrupt().map_err(Failure::work)?;
     let options = Options { resume: wanted.resume.is_some(), quiet: wanted.quiet || wanted.json, ..wanted.options };
-    let quiet = options.quiet;
-    let report = experiment
-        .train(&run, &options, &stop, |outline| {
-            if !quiet {
-                outcome::tell(&heading(&run, &experiment, &outline));
-            }
-        })
-        .map_err(failure)?;
+    if !options.quiet {
+        let outline = experiment.outline().map_err(failure)?;
+        outcome::tell(&heading(&run, &experiment, &outline));
+    }
+    // A screen shows what lines would say.
+    let shown = (wanted.watch.is_some() && !options.quiet && screen::is_possible()).then(|| stop.clone());
+    let options = Options { quiet: options.quiet || shown.is_some(), ..options };
+    let mut watching = wanted.watch.map(|every| Watching::new(&run, &experiment, &options, (every, shown)));
+    let trained = match &mut watching {
+        Some(watching) => experiment.train_watched(&run, &options, &stop, watching),
+        None => experiment.train(&run, &options, &stop, |_| ()),
+    };
+    watching.iter_mut().for_each(Watching::close);
+    let report = match trained {
+        Err(ExperimentError::Train(error @ TrainError::NotFinite { step, .. })) if wanted.trace => {
+            return Err(nonfinite::failed(&run, &experiment, &options, (step, &error)));
+        }
+        trained => trained.map_err(failure)?,
+    };
+    let watched = watching.map(|watching| watching.ending(report.seconds));
     match (wanted.json, wanted.quiet) {
         (true, _) => outcome::print_json(&report),
-        (false, quiet) => outcome::print(&page(&report, &experiment, quiet)),
+        (false, quiet) => outcome::print(&page(&report, &experiment, watched.as_deref(), quiet)),
     }
 }
 
@@ -100,7 +119,7 @@ fn heading(run: &RunFolder, experiment: &Experiment, outline: &Outline) -> Strin
 }
 
 /// Everything, for a terminal; a quiet one is the last lines.
-fn page(report: &Report, experiment: &Experiment, quiet: bool) -> String {
+fn page(report: &Report, experiment: &Experiment, watched: Option<&str>, quiet: bool) -> String {
     let mut text = String::new();
     if let (Some(Evaluation { confusion: Some(matrix), .. }), false) = (&report.test, quiet) {
         let _ = writeln!(text, "On the test data: {matrix}");
@@ -129,6 +148,7 @@ fn page(report: &Report, experiment: &Experiment, quiet: bool) -> String {
         let _ = writeln!(text, "best     {} ({name} {:.4} after step {step})", path.display(), best.value);
     }
     let _ = writeln!(text, "curves   {}", report.curves.display());
+    text.extend(watched.map(|line| format!("{line}\n")));
     let run = outcome::shell(&report.run);
     let _ = match report.stopped {
         true => writeln!(text, "resume   chainrule train --resume {run}"),

@@ -11,6 +11,7 @@
 //! | [`Curvature`], [`sharpness`] | eigenvalues, trace and spectrum of the Hessian; the largest stable step; slices of the loss |
 //! | [`GradientFlow`] | what each layer does to activations and gradients, and what is wrong with it |
 //! | [`memory()`] | what the memory of a step goes to, and what a budget would have computed again |
+//! | [`FlowWatcher`] | the same of step after step of a training, by one compiled program, cheap enough to watch by |
 //! | [`explain`] | a gradient as the product of Jacobians, path by path, with formulas |
 #![forbid(unsafe_code)]
 
@@ -23,13 +24,15 @@ pub mod memory;
 pub mod nonfinite;
 pub mod place;
 pub mod replay;
+pub mod watch;
 
 pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_with};
 pub use curvature::{Curvature, Sharpness, sharpness};
 pub use derivation::{Derivation, ExplainOptions, explain, explain_with};
 pub use flow::{FlowOptions, GradientFlow};
 pub use memory::{MemoryReport, memory};
-pub use nonfinite::{NonFinite, trace_nonfinite, trace_program, trace_values};
+pub use nonfinite::{NonFinite, trace_named, trace_nonfinite, trace_program, trace_values};
+pub use watch::{FlowRecord, FlowWatcher, WatchOptions};
 
 /// The code blocks of the documentation, run as tests.
 #[cfg(doctest)]

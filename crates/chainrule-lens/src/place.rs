@@ -2,7 +2,7 @@
 
 use chainrule::tensor::DType;
 use chainrule::tensor::{Derivation, Origin, Tensor};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A line of the user's program: of Rust, or of the model file that it is built from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,6 +103,21 @@ impl Serialize for Number {
         match self.0.is_finite() {
             true => serializer.serialize_f64(self.0),
             false => serializer.serialize_str(&self.to_string()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "it must be a number, or one of \"inf\", \"-inf\" and \"NaN\"")]
+        enum Form {
+            Finite(f64),
+            Other(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Finite(value) => Ok(Number(value)),
+            Form::Other(text) => text.parse().map(Number).map_err(serde::de::Error::custom),
         }
     }
 }

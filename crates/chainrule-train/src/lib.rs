@@ -7,6 +7,7 @@
 //! - [`data`] is all about data sets: what one is, those carried inside, readers, transforms, the loader.
 //! - [`picture`] reads a drawn digit.
 //! - [`run`] is the folder of one run: configuration, metrics line by line, artefacts written whole or not at all.
+//! - [`snapshots`] keeps weights of some steps.
 //! - [`metrics`] counts: accuracy, confusion matrix, running mean.
 //! - [`model`] reads models from files; [`experiment`] trains them and asks them again.
 //! - [`curves`] draws training curves as PNG and SVG.
@@ -26,6 +27,7 @@ pub mod model;
 pub mod picture;
 pub mod progress;
 pub mod run;
+pub mod snapshots;
 pub mod task;
 pub mod tensorboard;
 pub mod trainer;

@@ -21,6 +21,8 @@ pub const CURVES: &str = "curves.png";
 pub const CURVES_SVG: &str = "curves.svg";
 /// The file of TensorBoard's events.
 pub const EVENTS: &str = "events.out.tfevents.0.chainrule";
+/// The file of what a watcher saw in whole steps, a line each.
+pub const FLOW: &str = "flow.jsonl";
 /// The file of metrics.
 const METRICS: &str = "metrics.jsonl";
 
@@ -29,6 +31,8 @@ const METRICS: &str = "metrics.jsonl";
 pub struct RunLog<'a> {
     run: &'a RunFolder,
     metrics: MetricsWriter,
+    /// Opened with its first line, or if it is there.
+    flow: Option<MetricsWriter>,
     events: Option<EventWriter>,
     curves: TrainingCurves,
     /// Examples since then, without the time of evaluations.
@@ -50,7 +54,8 @@ impl<'a> RunLog<'a> {
         let length = |name: &str| lengths.and_then(|lengths| lengths.get(name)).copied().unwrap_or(0);
         let metrics = run.metrics_until(length(METRICS))?;
         let events = tensorboard.then(|| EventWriter::open(run.path().join(EVENTS), length(EVENTS))).transpose()?;
-        let mut log = RunLog { run, metrics, events, curves, examples: 0, since: Instant::now() };
+        let flow = run.path().join(FLOW).exists().then(|| run.lines_until(FLOW, length(FLOW))).transpose()?;
+        let mut log = RunLog { run, metrics, flow, events, curves, examples: 0, since: Instant::now() };
         if lengths.is_some() {
             run.read_metrics::<Record>()?.iter().for_each(|record| log.curves.take(record));
         }
@@ -68,12 +73,24 @@ impl<'a> RunLog<'a> {
                 Record::Step((*record).clone())
             }
             Event::Evaluation { record, .. } => Record::Evaluation((*record).clone()),
-            Event::Whole { .. } => return Ok(()),
+            Event::Next { .. } | Event::Whole { .. } => return Ok(()),
         };
         self.metrics.append(&record)?;
         self.scalars(&record)?;
         self.curves.take(&record);
         Ok(())
+    }
+
+    /// Takes in what was seen in a step.
+    ///
+    /// # Errors
+    /// If it cannot be written; nothing half-written stays.
+    pub fn flow(&mut self, line: &serde_json::Value) -> Result<(), TrainError> {
+        let file = match self.flow.take() {
+            Some(file) => file,
+            None => self.run.lines_until(FLOW, 0)?,
+        };
+        Ok(self.flow.insert(file).append(line)?)
     }
 
     fn scalars(&mut self, record: &Record) -> Result<(), TrainError> {
@@ -101,6 +118,9 @@ impl<'a> RunLog<'a> {
     /// If they cannot be written.
     pub fn lengths(&mut self) -> Result<BTreeMap<String, u64>, TrainError> {
         let mut lengths = BTreeMap::from([(METRICS.to_owned(), self.metrics.sync()?)]);
+        if let Some(flow) = &self.flow {
+            lengths.insert(FLOW.into(), flow.sync()?);
+        }
         if let Some(events) = &mut self.events {
             lengths.insert(EVENTS.into(), events.sync()?);
         }

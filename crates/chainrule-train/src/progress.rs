@@ -75,7 +75,7 @@ impl Progress {
                     self.line(&line);
                 }
             }
-            Event::Whole { .. } => {}
+            Event::Next { .. } | Event::Whole { .. } => {}
         }
     }
 

@@ -338,14 +338,24 @@ impl RunFolder {
     /// # Errors
     /// If they are shorter than that.
     pub fn metrics_until(&self, length: u64) -> Result<MetricsWriter, RunError> {
-        let mut file = Growing::open(self.path.join(METRICS))?;
+        self.lines_until(METRICS, length)
+    }
+
+    /// Opens a file of lines beside the metrics as it was when it had so many bytes.
+    pub(crate) fn lines_until(&self, name: &str, length: u64) -> Result<MetricsWriter, RunError> {
+        let mut file = Growing::open(self.path.join(name))?;
         file.cut(length)?;
         Ok(MetricsWriter(file))
     }
 
     /// Reads all metrics lines. A last line without an end is passed over, as it may still be being written.
     pub fn read_metrics<T: DeserializeOwned>(&self) -> Result<Vec<T>, RunError> {
-        let path = self.path.join(METRICS);
+        self.read_lines(METRICS)
+    }
+
+    /// Reads all lines of a file beside the metrics, as [`RunFolder::read_metrics`] does.
+    pub fn read_lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, RunError> {
+        let path = self.path.join(name);
         let failed = io_error("read", &path);
         let mut reader = BufReader::new(File::open(&path).map_err(&failed)?);
         let (mut records, mut line, mut number) = (Vec::new(), Vec::new(), 0);

@@ -15,12 +15,12 @@ use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::curves::TrainingCurves;
-use crate::data::Loader;
+use crate::data::{Batch, Loader};
 use crate::log::{BEST, CHECKPOINT, MODEL, RunLog};
 use crate::progress::Progress;
 use crate::run::RunFolder;
 use crate::task::{Numbers, Task};
-use crate::trainer::{Course, End, Event, Fitted, TrainError, Trainer};
+use crate::trainer::{Course, End, Event, Fitted, StepRecord, TrainError, Trainer};
 
 /// When a checkpoint is written, beside those at a stop and at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -121,6 +121,53 @@ pub struct Finished<S> {
     pub train: Numbers,
 }
 
+/// Who looks on while a training runs. Nothing it does changes the training: its numbers are the same, bit for bit.
+pub trait Watcher<S> {
+    /// Every event, after it was written down.
+    fn event(&mut self, event: &Event<'_, S>);
+
+    /// Whether it wants to look at the step that comes. The state before it is kept for that, and copied in the step.
+    fn wants(&mut self, _step: u64) -> bool {
+        false
+    }
+
+    /// Looks at a step that it wanted.
+    fn look(&mut self, _step: &WholeStep<'_, S>) -> Look {
+        Look::default()
+    }
+}
+
+/// A step from its inputs to its results.
+#[derive(Debug)]
+pub struct WholeStep<'a, S> {
+    /// What it showed.
+    pub record: &'a StepRecord,
+    /// Its examples.
+    pub batch: &'a Batch,
+    /// The state before it.
+    pub before: &'a S,
+    /// The state after it.
+    pub after: &'a S,
+}
+
+/// What a look at a step gives.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// A line for the run's `flow.jsonl`.
+    pub line: Option<Value>,
+    /// Lines to show.
+    pub told: Vec<String>,
+}
+
+/// A function that sees every event and looks at no step.
+struct Events<F>(F);
+
+impl<S, F: FnMut(&Event<'_, S>)> Watcher<S> for Events<F> {
+    fn event(&mut self, event: &Event<'_, S>) {
+        (self.0)(event);
+    }
+}
+
 /// Trains and keeps everything in the run folder: metrics line by line, checkpoints, the model at each of them, the best
 /// model, and the curves at the end. `watch` sees every event after it was written down.
 ///
@@ -130,7 +177,19 @@ pub struct Finished<S> {
 pub fn run_training<T: Task>(
     training: Training<'_, T>,
     stop: &AtomicBool,
-    mut watch: impl FnMut(&Event<'_, T::State>),
+    watch: impl FnMut(&Event<'_, T::State>),
+) -> Result<Finished<T::State>, TrainError> {
+    run_watched(training, stop, &mut Events(watch))
+}
+
+/// [`run_training`] with somebody who looks at whole steps too; what they see goes into the run's `flow.jsonl`.
+///
+/// # Errors
+/// As [`run_training`].
+pub fn run_watched<T: Task>(
+    training: Training<'_, T>,
+    stop: &AtomicBool,
+    watcher: &mut impl Watcher<T::State>,
 ) -> Result<Finished<T::State>, TrainError> {
     let Training { run, task, start, train, validation, settings } = training;
     let run = &run.clone().claimed()?;
@@ -150,9 +209,11 @@ pub fn run_training<T: Task>(
     let mut progress = bar(&settings, train.steps_per_epoch(), first);
     let mut keeper = Keeper::new(run.path(), task, &settings, log, first);
     let (begin, mut examples, mut last) = (Instant::now(), 0, Numbers::default());
+    let mut looked_at = None;
     let fitted = settings.trainer.fit(task, (state, course), (train, validation), stop, |event| {
         keeper.log.take(&event)?;
         match &event {
+            Event::Next { step, state, .. } => looked_at = watcher.wants(*step).then(|| (*state).clone()),
             Event::Step { batch, .. } => examples += batch.len(),
             Event::Evaluation { record, state, .. } => {
                 last = record.train.clone();
@@ -161,7 +222,14 @@ pub fn run_training<T: Task>(
             Event::Whole { state, course } => keeper.whole(state, course)?,
         }
         progress.take(&event);
-        watch(&event);
+        watcher.event(&event);
+        if let Event::Step { record, batch, state, .. } = &event
+            && let Some(before) = looked_at.take()
+        {
+            let Look { line, told } = watcher.look(&WholeStep { record, batch, before: &before, after: state });
+            line.map_or(Ok(()), |line| keeper.log.flow(&line))?;
+            told.iter().for_each(|line| progress.line(line));
+        }
         Ok(())
     });
     progress.finish();

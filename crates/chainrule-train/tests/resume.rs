@@ -11,11 +11,13 @@ use chainrule_nn::layer::{BatchNorm, Dropout};
 use chainrule_nn::optimizer::AdamW;
 use chainrule_nn::prelude::*;
 use chainrule_train::data::{Arrays, Batch, Loader, Targets};
-use chainrule_train::log::{BEST, CHECKPOINT, MODEL};
+use chainrule_train::log::{BEST, CHECKPOINT, FLOW, MODEL};
 use chainrule_train::run::RunFolder;
 use chainrule_train::task::{Averaging, Clip, Fit, Measures, Metric, Objective, Supervised, Task};
 use chainrule_train::trainer::{EarlyStop, End, Event, Length, Monitor, TrainError, Trainer};
-use chainrule_train::training::{Finished, RunSettings, SaveEvery, Training, run_training};
+use chainrule_train::training::{
+    Finished, Look, RunSettings, SaveEvery, Training, Watcher, WholeStep, run_training, run_watched,
+};
 use serde_json::json;
 
 const WIDTH: usize = 6;
@@ -98,14 +100,36 @@ fn train(
         settings,
     };
     let flag = AtomicBool::new(false);
-    run_training(training, &flag, |event| {
-        if let Event::Whole { course, .. } = event {
-            flag.store(stop == Some(course.step), Ordering::Relaxed);
-        }
-    })
+    run_watched(training, &flag, &mut Watching { flag: &flag, stop })
 }
 
-const FILES: [&str; 5] = ["metrics.jsonl", MODEL, BEST, CHECKPOINT, "curves.svg"];
+/// Looks at every third step, and stops after one.
+struct Watching<'a> {
+    flag: &'a AtomicBool,
+    stop: Option<u64>,
+}
+
+impl Watcher<State> for Watching<'_> {
+    fn event(&mut self, event: &Event<'_, State>) {
+        if let Event::Whole { course, .. } = event {
+            self.flag.store(self.stop == Some(course.step), Ordering::Relaxed);
+        }
+    }
+
+    fn wants(&mut self, step: u64) -> bool {
+        step.is_multiple_of(3)
+    }
+
+    fn look(&mut self, step: &WholeStep<'_, State>) -> Look {
+        let sum = |state: &State| state.model.hidden.weight.sum(..).to_f64();
+        let (before, after) = (sum(step.before), sum(step.after));
+        assert_ne!(before, after);
+        let line = json!({"step": step.record.step, "before": before, "after": after, "rows": step.batch.len()});
+        Look { line: Some(line), told: vec![] }
+    }
+}
+
+const FILES: [&str; 6] = ["metrics.jsonl", FLOW, MODEL, BEST, CHECKPOINT, "curves.svg"];
 
 fn files(root: &Path, name: &str) -> Vec<Vec<u8>> {
     FILES.map(|file| fs::read(root.join(format!("{name}-1")).join(file)).unwrap()).into()

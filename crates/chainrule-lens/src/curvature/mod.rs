@@ -3,10 +3,12 @@
 //! The Hessian is never built. [`Curvature`] compiles its product with a vector once, in double precision whatever the
 //! function's dtype, and every method asks for a few such products.
 
+mod course;
 mod lanczos;
 mod products;
 mod slice;
 
+pub use course::{SharpnessPoint, sharpness_course};
 pub use products::{Likelihood, empirical_fisher_product, fisher_product, gauss_newton_product};
 pub use slice::{Slice, filter_direction, slice_line, slice_plane};
 
@@ -14,7 +16,7 @@ use crate::lift::{converted, lift};
 use crate::place::numbers;
 use chainrule::differentiate::{Unreached, gradient, hvp};
 use chainrule::execute::{compile, eval_all};
-use chainrule::program::capture;
+use chainrule::program::{Program, capture};
 use chainrule::tensor::{DType, Key, Op, Tensor};
 use chainrule::tree::{self, Role, Tree};
 use lanczos::Tridiagonal;
@@ -36,6 +38,8 @@ type Run = Box<dyn FnMut(Vec<Tensor>) -> Vec<Tensor>>;
 /// ```
 pub struct Curvature {
     run: Run,
+    /// Value and gradient.
+    first_order: Program,
     arguments: Vec<Tensor>,
     shapes: Vec<Vec<usize>>,
     paths: Vec<String>,
@@ -133,17 +137,42 @@ impl Curvature {
         let slopes = [vec![value], chosen(&tree::leaves(&slope))].concat();
         let first_order = captured("gradient", &inputs, &slopes);
         let arguments: Vec<Tensor> = named.iter().map(|leaf| converted(&leaf.2, Some(DType::F64)).eval()).collect();
-        let slopes = eval_all(&lifted(&first_order, &arguments));
         let mut compiled = compile(move |leaves: &Vec<Tensor>| lifted(&program, leaves));
-        Curvature {
+        let mut curvature = Curvature {
             run: Box::new(move |leaves| compiled.run(leaves).unwrap_or_else(|error| panic!("Curvature: {error}"))),
             arguments,
             shapes: parameters.iter().map(|&i| named[i].2.shape().to_vec()).collect(),
             paths: parameters.iter().map(|&i| named[i].0.clone()).collect(),
-            value: numbers(&slopes[0])[0],
-            slope: slopes[1..].iter().flat_map(numbers).collect(),
+            value: 0.0,
+            slope: Vec::new(),
             seed: 0,
-        }
+            first_order,
+        };
+        curvature.settle();
+        curvature
+    }
+
+    /// The same function at another point. Nothing is compiled again.
+    ///
+    /// # Panics
+    /// If the point's leaves have other shapes.
+    #[track_caller]
+    pub fn move_to<T: Tree>(&mut self, x: &T) {
+        let leaves = eval_all(&tree::leaves(x));
+        let arguments: Vec<Tensor> = leaves.iter().map(|leaf| converted(leaf, Some(DType::F64)).eval()).collect();
+        let same = arguments.len() == self.arguments.len()
+            && arguments.iter().zip(&self.arguments).all(|(new, old)| new.ty() == old.ty());
+        assert!(same, "Curvature::move_to: the point has leaves of other shapes than the first one");
+        self.arguments = arguments;
+        self.settle();
+    }
+
+    /// Value and gradient at the point.
+    #[track_caller]
+    fn settle(&mut self) {
+        let slopes = eval_all(&lifted(&self.first_order, &self.arguments));
+        self.value = numbers(&slopes[0])[0];
+        self.slope = slopes[1..].iter().flat_map(numbers).collect();
     }
 
     /// Other random vectors than those of seed 0.
@@ -335,7 +364,7 @@ impl std::fmt::Display for Sharpness {
 }
 
 #[track_caller]
-fn captured(name: &str, inputs: &[(String, Tensor)], outputs: &[Tensor]) -> chainrule::program::Program {
+fn captured(name: &str, inputs: &[(String, Tensor)], outputs: &[Tensor]) -> Program {
     match capture(name, inputs, outputs) {
         Ok(program) => program,
         Err(error) => panic!("{error}"),
@@ -343,7 +372,7 @@ fn captured(name: &str, inputs: &[(String, Tensor)], outputs: &[Tensor]) -> chai
 }
 
 #[track_caller]
-fn lifted(program: &chainrule::program::Program, leaves: &[Tensor]) -> Vec<Tensor> {
+fn lifted(program: &Program, leaves: &[Tensor]) -> Vec<Tensor> {
     match lift(program, leaves, Some(DType::F64)) {
         Ok(results) => results,
         Err(error) => panic!("Curvature: in f64: {error}"),

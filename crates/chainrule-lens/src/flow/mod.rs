@@ -44,7 +44,9 @@ pub struct FlowOptions {
     pub warm_up: bool,
     /// Also find the largest eigenvalue of the Hessian, for 2/λ.
     pub curvature: bool,
-    /// Steps of the power iteration; with none the gains are left out, which costs a fraction.
+    /// Steps of the power iteration. With none, which costs a fraction, gains are those of the gradient itself on its way
+    /// down and not of random probes, and stand in the place of the largest singular values, which they never exceed
+    /// where there is one path.
     pub iterations: usize,
     /// Seed of the probes.
     pub seed: u64,
@@ -219,6 +221,13 @@ impl Observation {
             companions: None,
             evaluated: None,
         };
+        for (i, places) in self.observed.iter().enumerate() {
+            if let (Some(below), Some(previous)) = (places.below, self.layers[i].previous) {
+                let at = |layer: usize| flow.layers[layer].gradient_norm.0;
+                flow.layers[i].gain =
+                    (at(i) > 0.0).then(|| Gain::of_gradient(at(i), got[below][0].sqrt(), at(previous)));
+            }
+        }
         flow.fill_products(&self.layers);
         flow
     }
@@ -244,6 +253,8 @@ struct LayerPlaces {
     spread: usize,
     input: [usize; 2],
     gradient: Option<usize>,
+    /// Where no probes are sent: the gradient at the layer's input.
+    below: Option<usize>,
     /// Mean square of slopes, share of zeros, share of small ones, share of units with zeros only.
     slope: Option<[usize; 4]>,
     gain: Option<[usize; 3]>,
@@ -259,7 +270,10 @@ fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usiz
     let layer = &layers[i];
     let z = layer.output.cast(DType::F64);
     let one = value.ones_like();
-    let at_output = pull(std::slice::from_ref(value), &[Some(one)], std::slice::from_ref(&layer.output)).remove(0);
+    let arrives =
+        |at: &Tensor| pull(std::slice::from_ref(value), &[Some(one.clone())], std::slice::from_ref(at)).remove(0);
+    let square = |x: Tensor| x.cast(DType::F64).square().sum(..);
+    let at_input = layer.previous.filter(|_| options.iterations == 0).and_then(|_| arrives(&layer.input));
     // What differs between examples: the spread of each unit over the first axis.
     let spread =
         if z.rank() > 1 { (&z - z.mean_keepdims(0)).square().mean(..) } else { mean_square(&(&z - z.mean(..))) };
@@ -269,7 +283,8 @@ fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usiz
         rms: asked.add(&mean_square(&z)),
         spread: asked.add(&spread),
         input: [asked.add(&layer.input.cast(DType::F64).mean(..)), asked.add(&mean_square(&layer.input))],
-        gradient: at_output.map(|g| asked.add(&g.cast(DType::F64).square().sum(..))),
+        gradient: arrives(&layer.output).map(|g| asked.add(&square(g))),
+        below: at_input.map(|g| asked.add(&square(g))),
         slope: next.and_then(|next| ask_slope(asked, layer, &next.input)),
         gain: layer
             .previous

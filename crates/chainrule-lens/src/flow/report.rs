@@ -142,6 +142,15 @@ pub struct Gain {
     pub largest: Number,
 }
 
+impl Gain {
+    /// From the lengths of a gradient at a layer's output, at its input, and at the output of the layer before.
+    pub(super) fn of_gradient(output: f64, input: f64, previous: f64) -> Gain {
+        let rms = Number(previous / output);
+        let before = Number(previous / input.max(f64::MIN_POSITIVE));
+        Gain { rms, own: Number(input / output), before, largest: rms }
+    }
+}
+
 /// One parameter.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParameterFlow {

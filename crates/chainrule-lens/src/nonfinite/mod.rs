@@ -89,7 +89,19 @@ pub fn trace_values<T: Tree, Y: Tree>(f: impl FnOnce(&T) -> Y, x: &T) -> Option<
 /// ```
 pub fn trace_program(program: &Program, arguments: &[Tensor]) -> Result<Option<NonFinite>, ExecuteError> {
     let names: Vec<String> = (0..program.outputs.len()).map(|i| format!("result {i}")).collect();
-    walk::first(program, arguments, &names)
+    trace_named(program, arguments, &names)
+}
+
+/// [`trace_program`] with names for the program's results.
+///
+/// # Errors
+/// As [`trace_program`].
+pub fn trace_named(
+    program: &Program,
+    arguments: &[Tensor],
+    results: &[String],
+) -> Result<Option<NonFinite>, ExecuteError> {
+    walk::first(program, arguments, results)
 }
 
 #[track_caller]

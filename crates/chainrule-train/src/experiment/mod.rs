@@ -2,7 +2,7 @@
 //!
 //! The run keeps the text of the file and what was known of the data, so that evaluating, predicting and generating need
 //! nothing but the run (and, where they ask for test data, the data). Each form of network has its task in
-//! [`Experiment::train`]; all go through the one [`run_training`]. This room parses no arguments and prints nothing.
+//! [`Experiment::train`]; all go through the one [`run_watched`]. This room parses no arguments and prints nothing.
 
 mod generate;
 mod kept;
@@ -10,11 +10,13 @@ mod report;
 mod sample;
 mod score;
 mod table;
+mod watched;
 
 pub use generate::{Continuation, decode};
 pub use report::{Evaluation, Report};
 pub use sample::{SAMPLES, sheet};
 pub use score::Score;
+pub use watched::{Onlooker, Seen, StepProgram};
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,9 +37,10 @@ use crate::log::{BEST, MODEL};
 use crate::model::{Form, GanState, Length as FileLength, ModelError, Network, Spec};
 use crate::run::{RunError, RunFolder};
 use crate::task::{FREE_RUNNING, Metric, Objective, Task};
-use crate::trainer::{EarlyStop, Event, Length, Monitor, TrainError, Trainer, evaluate};
-use crate::training::{RunSettings, SaveEvery, Training, run_training};
+use crate::trainer::{EarlyStop, Length, Monitor, TrainError, Trainer, evaluate};
+use crate::training::{RunSettings, SaveEvery, Training, run_watched};
 use kept::Kept;
+use watched::{Single, Through};
 
 /// The model file in a run folder.
 pub const MODEL_FILE: &str = "model.toml";
@@ -393,38 +396,60 @@ impl Experiment {
         stop: &AtomicBool,
         watch: impl FnOnce(Outline),
     ) -> Result<Report, ExperimentError> {
-        let Some(splits) = &self.splits else {
-            return Err(ExperimentError::Setting("the data of a run that is only asked are not open".into()));
-        };
-        let training = self.loader(splits);
-        let steps = self.length().steps(training.steps_per_epoch());
-        watch(Outline {
-            parameters: tree::parameter_count(&self.network),
-            train: splits.train.len(),
-            validation: splits.validation.as_ref().map(|set| set.len()),
-            steps,
-            batch: training.batch_size(),
-        });
+        self.train_watched(run, options, stop, &mut watched::First(Some(watch)))
+    }
+
+    /// [`Experiment::train`] with somebody who looks on. Of a pair of networks it sees events, and no whole steps.
+    ///
+    /// # Errors
+    /// As [`Experiment::train`].
+    pub fn train_watched(
+        &self,
+        run: &RunFolder,
+        options: &Options,
+        stop: &AtomicBool,
+        onlooker: &mut dyn Onlooker,
+    ) -> Result<Report, ExperimentError> {
+        let (splits, outline) = (self.open_splits()?, self.outline()?);
+        let (training, steps) = (self.loader(splits), outline.steps);
+        onlooker.begins(&outline);
         match self.network.form() {
             Form::Sequential | Form::Siamese | Form::EncoderDecoder => {
-                let task = self.spec.task(steps);
-                let network = tree::map(&self.network, Tensor::eval);
-                let first: Vec<usize> = (0..self.spec.train().batch.min(splits.train.len())).collect();
-                let network = network.settled(&splits.train.batch(&first, None)?.inputs);
-                let optimizer = self.spec.optimizer(&network, steps)?;
-                let start = task.start(network, optimizer);
-                self.train_task(run, (&task, start), (&training, splits), options, stop, |_, _| Ok(()))
+                let (task, start) = self.supervised(splits, steps)?;
+                let through = Through::new(onlooker, |state: &Single| Some(&state.model), |_, _| Ok(()));
+                self.train_task(run, (&task, start), (&training, splits), options, stop, through)
             }
             Form::Gan => {
-                let task = self.spec.gan();
-                let start = self.spec.gan_start(&tree::map(&self.network, Tensor::eval), steps)?;
+                let (task, start) = self.adversarial(steps)?;
                 let show = |state: &GanState, step| self.watch_generator(run, &task, state.maker(), step);
-                self.train_task(run, (&task, start), (&training, splits), options, stop, show)
+                let through = Through::new(onlooker, |_: &GanState| None, show);
+                self.train_task(run, (&task, start), (&training, splits), options, stop, through)
             }
         }
     }
 
-    /// Trains any task on the data of this file. `show` sees the state after each evaluation, and the steps before it.
+    /// What the training will be.
+    ///
+    /// # Errors
+    /// If this is a run that is only asked.
+    pub fn outline(&self) -> Result<Outline, ExperimentError> {
+        let splits = self.open_splits()?;
+        let training = self.loader(splits);
+        Ok(Outline {
+            parameters: tree::parameter_count(&self.network),
+            train: splits.train.len(),
+            validation: splits.validation.as_ref().map(|set| set.len()),
+            steps: self.length().steps(training.steps_per_epoch()),
+            batch: training.batch_size(),
+        })
+    }
+
+    fn open_splits(&self) -> Result<&Splits, ExperimentError> {
+        let closed = || ExperimentError::Setting("the data of a run that is only asked are not open".into());
+        self.splits.as_ref().ok_or_else(closed)
+    }
+
+    /// Trains any task on the data of this file.
     fn train_task<T: Task>(
         &self,
         run: &RunFolder,
@@ -432,7 +457,7 @@ impl Experiment {
         (training, splits): (&Loader, &Splits),
         options: &Options,
         stop: &AtomicBool,
-        mut show: impl FnMut(&T::State, u64) -> Result<(), ExperimentError>,
+        through: Through<'_, T::State, impl FnMut(&T::State, u64) -> Result<(), ExperimentError>>,
     ) -> Result<Report, ExperimentError> {
         let validation = splits.validation.clone().map(|set| self.looking(set));
         let about = run.about();
@@ -448,15 +473,8 @@ impl Experiment {
         };
         let validation_set = validation.as_ref();
         let parts = Training { run, task, start, train: training, validation: validation_set, settings };
-        let (mut last, mut shown) = (None, Ok(()));
-        let finished = run_training(parts, stop, |event| {
-            if let Event::Evaluation { record, state, .. } = event {
-                last = Some(record.validation.clone());
-                if shown.is_ok() {
-                    shown = show(state, record.step);
-                }
-            }
-        });
+        let mut watching = through.watching();
+        let finished = run_watched(parts, stop, &mut watching);
         let finished = match finished {
             // A budget that the file states is shown at its line.
             Err(TrainError::Execute(ExecuteError::MemoryBudget(error))) if options.memory_budget.is_none() => {
@@ -464,7 +482,7 @@ impl Experiment {
             }
             other => other?,
         };
-        shown?;
+        let last = watching.end()?;
         let tested = match &splits.test {
             Some(set) if finished.end != crate::trainer::End::Stopped => {
                 let loader = self.looking(set.clone());

@@ -29,7 +29,7 @@ pub enum TrainError {
     #[error("{0}")]
     Setting(String),
     /// The loss or the gradient is not a finite number any more.
-    #[error("{what} became {value} in step {step} (epoch {epoch}): the weights are lost; try a lower learning rate")]
+    #[error("{what} became {value} in step {step} (epoch {epoch}): its update was not kept; try a lower learning rate")]
     NotFinite {
         /// As in `the loss`.
         what: String,
@@ -63,6 +63,16 @@ pub enum TrainError {
 /// What a training tells while it runs.
 #[derive(Debug)]
 pub enum Event<'a, S> {
+    /// A step is about to be taken. Whoever keeps a copy of the state makes the step copy it too, instead of changing it
+    /// in place; its numbers stay the same.
+    Next {
+        /// The step, from 1.
+        step: u64,
+        /// Its examples.
+        batch: &'a Batch,
+        /// The state before it.
+        state: &'a S,
+    },
     /// A step was taken.
     Step {
         /// What it showed.
@@ -157,7 +167,8 @@ impl Trainer {
                 let evaluates = self.evaluates(course.step + 1, per_epoch);
                 let shown = self.show_before && (course.step == first || evaluates || stopping);
                 let before = shown.then(|| state.clone());
-                let number = Tensor::from(course.step as i64 + 1);
+                observe(Event::Next { step: course.step + 1, batch: &batch, state: &state })?;
+                let number = step_number(course.step + 1);
                 let (next, measures) = step.run((state, batch.clone(), number))?;
                 state = next;
                 let totals = measures.totals();
@@ -200,6 +211,11 @@ impl Trainer {
         let (best, figure) = course.judge(&self.monitor, self.early_stop, numbers)?;
         Ok((EvaluationRecord { step: course.step, epoch: course.epoch + 1, train, validation, best }, figure))
     }
+}
+
+/// The number of a step, from 1, as its program is given it: folded into the seed's key it is the step's own key.
+pub fn step_number(step: u64) -> Tensor {
+    Tensor::from(step as i64)
 }
 
 impl Course {
