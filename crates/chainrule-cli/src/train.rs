@@ -80,7 +80,7 @@ pub struct TrainArgs {
     /// Look at the gradient flow of steps while a model trains, into flow.jsonl, and show it on the terminal
     #[arg(long)]
     watch: bool,
-    /// Look at every so many steps [default: auto, as often as costs 2 % of the time]
+    /// Look at every so many steps [default: auto, as often as costs about 2 % of the time]
     #[arg(long, value_name = "N", value_parser = every)]
     watch_every: Option<Every>,
     /// When a loss or gradient stops being finite, find the operation that did it, from the step's own inputs

@@ -126,7 +126,7 @@ fn a_run_is_looked_at_with_its_own_weights_data_and_rate() {
     assert!(loss(&now) < loss(&first) - 0.2, "{} {}", loss(&now), loss(&first));
     let last = std::fs::read_to_string(trained.join("metrics.jsonl")).expect("metrics");
     let steps = last.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
-    let rate = steps.filter_map(|line| line["rate"].as_f64()).last();
+    let rate = steps.rev().find_map(|line| line["rate"].as_f64());
     assert!(rate.is_some() && now["flow"]["learning_rate"].as_f64() == rate, "{rate:?} {}", now["flow"]);
     assert_eq!(json(&["check", at, "--batch", "4", "--json"])["status"], "right");
     let explained = json(&["explain", at, "--batch", "4", "--parameter", "hidden.weight", "--json"]);

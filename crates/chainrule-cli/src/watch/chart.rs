@@ -23,6 +23,10 @@ const DOTS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
 const WIDE: f64 = 20.0;
 
 impl Chart<'_> {
+    fn points(&self) -> impl Iterator<Item = &(f64, f64)> {
+        self.curves.iter().flat_map(|curve| &curve.0)
+    }
+
     pub fn draw(&self, area: Rect, buffer: &mut Buffer) {
         if area.width < SCALE + 4 || area.height < 3 {
             return;
@@ -32,11 +36,15 @@ impl Chart<'_> {
         let after = area.x + self.title.chars().count() as u16 + 2;
         buffer.set_stringn(after, area.y, self.now, area.right().saturating_sub(after) as usize, Style::new());
         let plot = Rect::new(area.x + SCALE, area.y + 1, area.width - SCALE, area.height - 1);
-        let all = || self.curves.iter().flat_map(|curve| &curve.0);
+        let last = self.points().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
+        let first = self.points().map(|point| point.0).fold(f64::INFINITY, f64::min);
+        let steps = if last > first { last - first } else { 1.0 };
+        let across = plot.width as f64 * 2.0 - 1.0;
+        let curves: Vec<(Vec<(f64, f64)>, Style)> =
+            self.curves.iter().map(|(points, style)| (means(points, (first, steps), across), *style)).collect();
+        let all = || curves.iter().flat_map(|curve| &curve.0);
         let values = || all().map(|point| point.1).filter(|value| value.is_finite());
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
-        let last = all().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
-        let first = all().map(|point| point.0).fold(f64::INFINITY, f64::min);
         if !(low.is_finite() && last.is_finite()) {
             buffer.set_stringn(plot.x, plot.y, "nothing finite yet", plot.width as usize, Style::new().dim());
             return;
@@ -49,21 +57,33 @@ impl Chart<'_> {
         for (value, row) in [(high, plot.y), (low, plot.bottom() - 1)] {
             buffer.set_stringn(area.x, row, format!("{:>7} ", label(value)), SCALE as usize, Style::new().dim());
         }
-        let (across, down) = (plot.width as f64 * 2.0 - 1.0, plot.height as f64 * 4.0 - 1.0);
-        let steps = if last > first { last - first } else { 1.0 };
-        for (points, style) in self.curves {
+        let down = plot.height as f64 * 4.0 - 1.0;
+        for (points, style) in &curves {
             let mut before: Option<(f64, f64)> = None;
-            for &(step, value) in points {
+            for &(x, value) in points {
                 if !value.is_finite() {
                     before = None;
                     continue;
                 }
-                let at = ((step - first) / steps * across, (top - height(value)) / span * down);
+                let at = (x, (top - height(value)) / span * down);
                 line(before.unwrap_or(at), at, |x, y| dot(buffer, plot, (x, y), *style));
                 before = Some(at);
             }
         }
     }
+}
+
+/// A curve's mean in each column of dots, so that what is narrower than a column is not drawn over and over.
+fn means(points: &[(f64, f64)], (first, steps): (f64, f64), across: f64) -> Vec<(f64, f64)> {
+    let mut columns: Vec<(f64, f64, f64)> = Vec::new();
+    for &(step, value) in points {
+        let x = ((step - first) / steps * across).round();
+        match columns.last_mut() {
+            Some(column) if column.0 == x => (column.1, column.2) = (column.1 + value, column.2 + 1.0),
+            _ => columns.push((x, value, 1.0)),
+        }
+    }
+    columns.into_iter().map(|(x, sum, count)| (x, sum / count)).collect()
 }
 
 /// Every dot between two.

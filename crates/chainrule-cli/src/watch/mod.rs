@@ -37,7 +37,7 @@ pub fn every(text: &str) -> Result<Every, String> {
     match (text, text.parse()) {
         ("auto", _) => Ok(Every::Auto),
         (_, Ok(steps)) if steps > 0 => Ok(Every::Steps(steps)),
-        _ => Err("it must be a number of steps such as 100, or auto: as often as costs 2 % of the time".into()),
+        _ => Err("it must be a number of steps such as 100, or auto: as often as costs about 2 % of the time".into()),
     }
 }
 

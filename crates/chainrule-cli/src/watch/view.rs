@@ -86,8 +86,8 @@ impl View {
             let Figure { name, train, held_out, now } = figure;
             let percent = name.parse::<Metric>().is_ok_and(Metric::is_share);
             let value = |value: f64| if percent { format!("{:.1} %", 100.0 * value) } else { short(value) };
-            let parts = [("train", now[0]), ("validation", now[1])];
-            let now = parts.iter().filter_map(|(what, now)| now.map(|now| format!("{what} {}", value(now))));
+            let parts = [("", now[0]), ("validation ", now[1])];
+            let now = parts.iter().filter_map(|(what, now)| now.map(|now| format!("{what}{}", value(now))));
             let curves = [
                 (train.points().collect(), self.style(Color::Indexed(31))),
                 (held_out.points().collect(), self.style(Color::Indexed(208))),
@@ -160,7 +160,10 @@ impl View {
         };
         buffer.set_stringn(area.x, area.y, title, area.width as usize, Style::new().bold());
         let mut y = area.y + 1;
-        for (step, warning) in board.warnings.iter().rev() {
+        // Of one look the first cause comes first.
+        let mut newest: Vec<_> = board.warnings.iter().collect();
+        newest.sort_by_key(|warning| std::cmp::Reverse(warning.0));
+        for (step, warning) in newest {
             let lines = [(format!("step {step}: {warning}"), true), (format!("  change {}", warning.change), false)];
             for (line, strong) in lines {
                 if y >= area.bottom() {
