@@ -102,7 +102,7 @@ fn warnings_are_said_as_they_arise() {
     assert!(page.contains("watched  runs/deep-1/flow.jsonl (3 steps looked at"), "{page}");
     let looks = lines(&at.join("runs/deep-1/flow.jsonl"));
     assert_eq!(looks[0]["warnings"][0]["diagnosis"], "vanishing gradient");
-    // A pair of networks is not looked at, and says so.
+    // The network inside the command is no model file.
     let output = chainrule(at, &["train", "--watch"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("--watch needs a model"), "{}", text(&output.stderr));
@@ -132,4 +132,55 @@ fn a_training_that_stops_being_finite_says_where_and_why() {
         "{said}"
     );
     assert!(!at.join("runs/far-2/nonfinite.json").exists());
+}
+
+#[test]
+fn a_watched_run_shows_how_sharp_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let layers = "{ linear = 8, name = \"hidden\" }, \"tanh\", ";
+    fs::write(at.join("edge.toml"), small(layers, "name = \"sgd\"\nrate = 0.5", "")).unwrap();
+    trained(at, &["train", "edge.toml", "--quiet"]);
+    trained(at, &["train", "edge.toml", "--quiet", "--watch-every", "15"]);
+    let course = |run: &str| -> Value {
+        serde_json::from_str(&trained(at, &["sharpness", run, "--batch", "64", "--json"]).0).unwrap()
+    };
+    assert!(course("runs/edge-1")["course"].is_null());
+    let course = course("runs/edge-2");
+    let points = course["course"].as_array().unwrap();
+    let steps: Vec<u64> = points.iter().map(|point| point["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 14, 29, 44, 59, 60]);
+    let of = |point: &Value| point["largest"]["value"].as_f64().unwrap();
+    assert!(points.iter().all(|point| point["limit"] == 4.0 && of(point) > 0.0), "{course}");
+    // The last point is what the command says of the run as it is now.
+    let now = course["sharpness"]["largest"]["value"].as_f64().unwrap();
+    assert!((of(&points[5]) - now).abs() < 1e-6 * now, "{course}");
+    let (page, _) = trained(at, &["sharpness", "runs/edge-2", "--batch", "64", "--picture", "sharp.svg"]);
+    assert!(page.contains("along the training") && page.contains("picture  sharp.svg"), "{page}");
+    let picture = fs::read_to_string(at.join("sharp.svg")).unwrap();
+    assert!(picture.contains("largest eigenvalue of the Hessian") && picture.contains("2 / rate"));
+    let wrong = [
+        (["sharpness", "runs/edge-1", "--picture", "a.svg"], "trained with --watch"),
+        (["sharpness", "digits-mlp", "--picture", "a.svg"], "trained with --watch"),
+        (["sharpness", "runs/edge-2", "--picture", "a.gif"], "must end in .svg or .png"),
+    ];
+    for (arguments, says) in wrong {
+        let output = chainrule(at, &arguments);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(says), "{arguments:?}: {said}");
+    }
+}
+
+/// Two small networks against each other.
+const PAIR: &str = "[data]\nset = \"digits\"\n[model]\nkind = \"gan\"\nnoise = 4\n[model.generator]\nlayers = [{ linear = 64 }, \
+                    { reshape = [1, 8, 8] }]\n[model.discriminator]\nlayers = [\"flatten\", { linear = 1 }]\n[train]\n\
+                    steps = 3\nbatch = 16\n";
+
+#[test]
+fn a_pair_of_networks_is_shown_and_not_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("pair.toml"), PAIR).unwrap();
+    let (page, _) = trained(folder.path(), &["train", "pair.toml", "--watch-every", "1", "--quiet"]);
+    assert!(page.contains("watched  events only"), "{page}");
+    assert!(!folder.path().join("runs/pair-1/flow.jsonl").exists());
 }

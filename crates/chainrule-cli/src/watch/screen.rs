@@ -108,7 +108,8 @@ fn restore_on_panic() {
 fn show(terminal: &mut Terminal<Crossterm>, shared: &Shared) {
     let begin = Instant::now();
     let view = View { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
-    while !shared.over.load(Ordering::Relaxed) {
+    // After a panic the terminal is not ours any more.
+    while !shared.over.load(Ordering::Relaxed) && TAKEN.load(Ordering::SeqCst) {
         let drawn = terminal.draw(|frame| {
             let board = shared.board().clone();
             view.draw(&board, begin.elapsed(), frame.area(), frame.buffer_mut());
