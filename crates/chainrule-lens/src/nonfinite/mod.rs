@@ -96,6 +96,16 @@ pub fn trace_program(program: &Program, arguments: &[Tensor]) -> Result<Option<N
 ///
 /// # Errors
 /// As [`trace_program`].
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule::program::capture;
+/// use chainrule_lens::trace_named;
+/// let x = Tensor::from([1.0f32, 0.0]);
+/// let program = capture("f", &[("x".into(), x.clone())], &[x.sum(..), x.log().mean(..)]).unwrap();
+/// let found = trace_named(&program, &[x], &["the sum".into(), "the loss".into()]).unwrap().unwrap();
+/// assert_eq!((found.result.as_str(), found.cause.to_string().as_str()), ("the loss", "log 0"));
+/// ```
 pub fn trace_named(
     program: &Program,
     arguments: &[Tensor],
