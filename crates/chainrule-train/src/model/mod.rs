@@ -11,6 +11,7 @@
 mod build;
 mod bytes;
 mod carried;
+mod change;
 mod edit;
 mod example;
 mod fields;
@@ -30,6 +31,7 @@ mod summary;
 pub use build::Row;
 pub use bytes::parse_bytes;
 pub use carried::{Carried, Walk};
+pub use change::Change;
 pub use edit::with_setting;
 pub use gan::{GanState, GanTask};
 pub use module::{Form, Module, Network, Pass, Residual, Sequence};

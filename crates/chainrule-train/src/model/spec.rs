@@ -76,6 +76,11 @@ impl Spec {
         }
     }
 
+    /// The name of the file, for messages.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The text.
     pub fn text(&self) -> &str {
         &self.text
