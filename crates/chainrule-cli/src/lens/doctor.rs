@@ -1,60 +1,265 @@
-//! `chainrule doctor`: how gradients flow through the layers, and what is wrong.
+//! `chainrule doctor`: how gradients flow through the layers, what is wrong, and what helps: each change is tried.
 
-use chainrule_lens::flow::Diagnosis;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chainrule::prelude::{Key, Tensor};
+use chainrule_lens::flow::{Diagnosis, Finding, Measurement, Remedy, Training, Trials, try_remedies};
 use chainrule_lens::{FlowOptions, GradientFlow, trace_nonfinite};
+use chainrule_nn::context::Context;
+use chainrule_nn::optimizer::SettingsError;
+use chainrule_train::data::Batch;
+use chainrule_train::model::{Change, Form, Network, Spec};
 use serde::Serialize;
 
-use super::subject::{Looked, Subject};
-use crate::outcome::{self, Outcome};
+use super::cure::changes;
+use super::subject::{Looked, Opened, noted, started};
+use crate::outcome::{self, Failure, Outcome};
 
-/// Say how gradients flow through a model's layers, and what is wrong with it
+/// Say how gradients flow through a model's layers, what is wrong with it, and what helps
 #[derive(clap::Args)]
 #[command(after_help = "\
-The learning rate is that of the file's optimizer, or of a run's last step. Data are those of the file, or random numbers
-if it names none.
+Several batches are looked at together. If something is wrong, changes of the model file that may help are tried: each is
+measured as the file was, and trained for a few steps on these batches. Data are those of the file, or random numbers if it
+names none. The learning rate is that of the file's optimizer, or of a run's last step; of a run, and of given weights, only
+settings of the training are tried. Of a pair of networks both are looked at.
 
 Examples:
   chainrule doctor digits-cnn
-  chainrule doctor model.toml --curvature
+  chainrule doctor model.toml --write cured.toml
+  chainrule doctor model.toml --curvature --batches 8
   chainrule doctor runs/digits-cnn-1
   chainrule doctor model.toml --weights runs/mine-1/best.safetensors --json")]
 pub struct DoctorArgs {
     #[command(flatten)]
     looked: Looked,
-    /// Also find the largest eigenvalue of the Hessian, for the largest stable rate
+    /// Batches that are looked at
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batches: u32,
+    /// Steps that each change is trained for; 0 to try none
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    steps: u64,
+    /// Write the model file with the change that helped most
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Also find the largest eigenvalue of the Hessian, for the largest stable rate; plain descent always does
     #[arg(long)]
     curvature: bool,
 }
 
+/// What is found of one network.
+#[derive(Serialize)]
+struct Report {
+    flow: GradientFlow,
+    verdict: Vec<Finding>,
+    /// Changes that were tried.
+    trials: Option<Trials>,
+    /// The change that helps most.
+    best: Option<String>,
+    /// Where the first number that is not finite comes from.
+    nonfinite: Option<chainrule_lens::NonFinite>,
+}
+
+type Loss = Box<dyn Fn(&Network, &Batch) -> Tensor>;
+
+/// One network with its loss.
+struct Patient {
+    name: &'static str,
+    network: Network,
+    loss: Loss,
+}
+
+/// The networks of a file, each with the loss that it is trained by. Dropout and noise are the same each time.
+fn patients(spec: &Spec, network: Network, seed: u64) -> Vec<Patient> {
+    let key = Key::new(seed ^ 0xd0c);
+    if network.form() != Form::Gan {
+        let objective = spec.objective();
+        let loss = move |network: &Network, batch: &Batch| {
+            objective.loss(&mut network.clone(), batch, &mut Context::training(key.clone())).0
+        };
+        return vec![Patient { name: "", network, loss: Box::new(loss) }];
+    }
+    let parts: Vec<Network> = network.parts().into_iter().map(|part| part.1).collect();
+    let [generator, discriminator] = [0, 1].map(|at| parts[at].clone());
+    let (one, two, other, again) = (spec.gan(), spec.gan(), discriminator.clone(), generator.clone());
+    let same = key.clone();
+    vec![
+        Patient {
+            name: "generator",
+            network: generator,
+            loss: Box::new(move |network, batch| one.generator_loss(network, &other, batch, &key)),
+        },
+        Patient {
+            name: "discriminator",
+            network: discriminator,
+            loss: Box::new(move |network, batch| two.discriminator_loss(network, &again, batch, &same)),
+        },
+    ]
+}
+
+/// How a file is trained. Groups of parameters are left out of a pair, whose names they may not be.
+fn training(spec: &Spec, rate: f64, steps: u64, pair: bool) -> Training {
+    let mut training = Training::new(spec.optimizer_settings().clone());
+    (training.optimizer.rate, training.steps, training.clip_norm) = (rate, steps, spec.train().clip_norm);
+    training.loss_scale = if spec.train().precision == "f16" { 65536.0 } else { 1.0 };
+    if pair {
+        training.optimizer.groups.clear();
+    }
+    training
+}
+
+/// Examines one network of a file or run.
+struct Examination<'a> {
+    arguments: &'a DoctorArgs,
+    opened: &'a Opened,
+}
+
+impl Examination<'_> {
+    fn training(&self, spec: &Spec, rate: f64) -> Training {
+        training(spec, rate, self.arguments.steps, self.opened.network.form() == Form::Gan)
+    }
+
+    fn observe(&self, patient: &Patient, training: &Training) -> GradientFlow {
+        let options = training.options();
+        let options = FlowOptions {
+            // Descent that is not rescaled is stable up to 2/λ, so it takes a λ to judge it.
+            curvature: self.arguments.curvature || !options.adaptive,
+            warm_up: options.warm_up || self.opened.learned,
+            seed: self.arguments.looked.seed,
+            ..options
+        };
+        GradientFlow::observe_batches(&options, &patient.loss, &patient.network, &self.opened.batches)
+    }
+
+    /// The loss of weights that have learned, with their running statistics.
+    fn evaluated(&self, flow: GradientFlow, patient: &Patient) -> GradientFlow {
+        if !self.opened.learned || self.opened.network.form() == Form::Gan {
+            return flow;
+        }
+        let objective = self.opened.spec.objective();
+        let mut network = patient.network.clone();
+        let mut look = |batch| objective.loss(&mut network, batch, &mut Context::evaluation()).0.to_f64();
+        let evaluated = self.opened.batches.iter().map(&mut look).sum::<f64>() / self.opened.batches.len() as f64;
+        flow.with_evaluation(evaluated)
+    }
+
+    /// What is found, and the text of the file with the change that helps most.
+    fn report(&self, patient: &Patient) -> Result<(Report, Option<String>), Failure> {
+        let (opened, steps) = (self.opened, self.arguments.steps);
+        let training = self.training(&opened.spec, opened.rate);
+        let flow = self.evaluated(self.observe(patient, &training), patient);
+        let verdict = flow.verdict();
+        let nonfinite = match verdict.first().map(|finding| finding.diagnosis) {
+            Some(Diagnosis::NotFinite) => opened
+                .batches
+                .iter()
+                .find_map(|batch| trace_nonfinite(|network| (patient.loss)(network, batch), &patient.network)),
+            _ => None,
+        };
+        let (mut trials, mut text) = (None, None);
+        if let Some(first) = verdict.first().filter(|_| steps > 0) {
+            let tried = match opened.learned {
+                true => self.settings_tried(&flow, patient, &training).map(|trials| (trials, Vec::new())),
+                false => self.changes_tried(first.diagnosis, &flow, patient, &training),
+            };
+            let (found, texts) = tried.map_err(Failure::input)?;
+            let best = found.best().map(|best| best.change.clone());
+            text = texts.into_iter().find(|(name, _)| Some(name) == best.as_ref()).map(|(_, text)| text);
+            trials = Some(found).filter(|found| !found.tried.is_empty());
+        }
+        let best = trials.as_ref().and_then(Trials::best).map(|best| best.change.clone());
+        Ok((Report { flow, verdict, trials, best, nonfinite }, text))
+    }
+
+    /// Changes of the training that go on from weights as they are.
+    fn settings_tried(
+        &self,
+        flow: &GradientFlow,
+        patient: &Patient,
+        training: &Training,
+    ) -> Result<Trials, SettingsError> {
+        let mut remedies = flow.remedies(training);
+        remedies.retain(|remedy| !matches!(remedy, Remedy::Initialisation { .. } | Remedy::WarmUp(_)));
+        try_remedies(flow, &remedies, training, &patient.loss, &patient.network, &self.opened.batches)
+    }
+
+    /// Changes of the file, each from first values, and the texts they make.
+    #[expect(clippy::type_complexity, reason = "two lists")]
+    fn changes_tried(
+        &self,
+        diagnosis: Diagnosis,
+        flow: &GradientFlow,
+        patient: &Patient,
+        training: &Training,
+    ) -> Result<(Trials, Vec<(String, String)>), SettingsError> {
+        let opened = self.opened;
+        let before = Measurement::of(flow, training, &patient.loss, &patient.network, &opened.batches)?;
+        let (mut trials, mut texts) = (Trials::new(before), Vec::new());
+        for list in changes(diagnosis, flow, &opened.spec, training) {
+            let Some(spec) = opened.spec.changed(&opened.example, &list) else { continue };
+            let Ok(network) = spec.build(&opened.example, &Key::new(self.arguments.looked.seed)) else { continue };
+            let network = started(&network, &opened.batches[0]);
+            let changed = patients(&spec, network, self.arguments.looked.seed);
+            let Some(changed) = changed.into_iter().find(|other| other.name == patient.name) else { continue };
+            let training = self.training(&spec, spec.optimizer_settings().rate);
+            let flow = self.observe(&changed, &training);
+            // Names of parameters change with layers, and groups of the optimizer may have none any more.
+            let after = Measurement::of(&flow, &training, &changed.loss, &changed.network, &opened.batches);
+            let Ok(after) = after else { continue };
+            let name = list.iter().map(Change::to_string).collect::<Vec<_>>().join(", ");
+            trials.push(name.clone(), after);
+            texts.push((name, spec.text().to_owned()));
+        }
+        Ok((trials, texts))
+    }
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = self.flow.to_string();
+        if self.verdict.is_empty() {
+            text.push_str("nothing is wrong\n");
+        }
+        text.extend(self.nonfinite.as_ref().map(|found| format!("{found}\n")));
+        text.extend(self.trials.as_ref().map(|trials| format!("\n{trials}")));
+        text
+    }
+}
+
 /// Runs `doctor`.
 pub fn run(arguments: DoctorArgs) -> Outcome {
-    let subject = Subject::open(&arguments.looked)?;
-    let optimizer = subject.spec.optimizer_settings();
-    let options = FlowOptions {
-        learning_rate: Some(subject.rate),
-        adaptive: optimizer.name != "sgd",
-        curvature: arguments.curvature,
-        seed: arguments.looked.seed,
-        ..FlowOptions::default()
+    let opened = Opened::open(&arguments.looked, arguments.batches as usize)?;
+    let examination = Examination { arguments: &arguments, opened: &opened };
+    let (mut reports, mut cured) = (Vec::new(), None);
+    for patient in patients(&opened.spec, opened.network.clone(), arguments.looked.seed) {
+        let (report, text) = examination.report(&patient)?;
+        cured = cured.or(text);
+        reports.push((patient.name, report));
+    }
+    let written = arguments.write.as_ref().map(|path| written(path, cured.as_deref(), &reports));
+    match (arguments.looked.json, &reports[..]) {
+        (true, [(_, report)]) => outcome::print_json(report)?,
+        (true, pair) => outcome::print_json(&pair.iter().map(|(n, r)| (*n, r)).collect::<BTreeMap<_, _>>())?,
+        (false, reports) => {
+            let title = |name: &str| if name.is_empty() { String::new() } else { format!("the {name}\n") };
+            let parts: Vec<String> = reports.iter().map(|(name, report)| title(name) + &report.text()).collect();
+            outcome::print(&noted(opened.real, &parts.join("\n")))?;
+        }
+    }
+    if let Some(written) = written {
+        outcome::tell(&written?);
+    }
+    Ok(())
+}
+
+/// Writes the cured file.
+fn written(path: &Path, text: Option<&str>, reports: &[(&str, Report)]) -> Result<String, Failure> {
+    let Some(text) = text else {
+        let well = reports.iter().all(|(_, report)| report.verdict.is_empty());
+        let why = if well { "nothing is wrong" } else { "none of the changes that were tried cured it" };
+        return Err(Failure::work(format!("{why}, so {} is not written", path.display())));
     };
-    let flow = GradientFlow::observe_with(&options, |network| subject.loss(network), &subject.network);
-    if arguments.looked.json {
-        #[derive(Serialize)]
-        struct Report {
-            flow: GradientFlow,
-            verdict: Vec<chainrule_lens::flow::Finding>,
-        }
-        let verdict = flow.verdict();
-        return outcome::print_json(&Report { flow, verdict });
-    }
-    let mut text = flow.to_string();
-    match flow.verdict().first().map(|finding| finding.diagnosis) {
-        None => text.push_str("nothing is wrong\n"),
-        Some(Diagnosis::NotFinite) => {
-            let found = trace_nonfinite(|network| subject.loss(network), &subject.network);
-            text.extend(found.map(|found| found.to_string()));
-        }
-        Some(_) => {}
-    }
-    subject.print(text)
+    std::fs::write(path, text).map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
+    let best = reports.iter().find_map(|(_, report)| report.best.clone()).unwrap_or_default();
+    Ok(format!("{} is the file with {best}", path.display()))
 }

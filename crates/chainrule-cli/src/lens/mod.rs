@@ -5,6 +5,7 @@
 //! prints its report.
 
 pub mod check;
+mod cure;
 pub mod doctor;
 pub mod explain;
 pub mod sharpness;

@@ -47,13 +47,24 @@ impl Looked {
 
 /// A network with a batch and a loss.
 pub struct Subject {
+    pub network: Network,
+    batch: Batch,
+    objective: Objective<Network>,
+    seed: u64,
+    /// Whether there are data.
+    real: bool,
+}
+
+/// A network, or a pair of them, with several batches of its data.
+pub struct Opened {
     pub spec: Spec,
     pub network: Network,
-    pub batch: Batch,
-    pub objective: Objective<Network>,
-    pub seed: u64,
+    pub batches: Vec<Batch>,
+    pub example: ExampleType,
     /// Whether there are data.
     pub real: bool,
+    /// Whether the weights are those of a training.
+    pub learned: bool,
     /// The learning rate of the run's last step, or that of the file.
     pub rate: f64,
 }
@@ -107,33 +118,59 @@ fn last_rate(run: &RunFolder) -> Result<Option<f64>, Failure> {
     }))
 }
 
-impl Subject {
-    pub fn open(looked: &Looked) -> Result<Subject, Failure> {
+impl Opened {
+    /// Opens a file or run with so many batches, or as many as an epoch of its data has.
+    pub fn open(looked: &Looked, count: usize) -> Result<Opened, Failure> {
         let source = match looked.run()? {
             Some(run) => Source::run(looked, &run)?,
             None => Source::file(looked)?,
         };
         let Source { mut spec, set, example, learned, rate } = source;
         spec.set_batch(looked.batch as usize);
-        let batch = match &set {
+        let batches: Vec<Batch> = match &set {
             Some(set) => {
-                let first = Loader::new(set.clone(), looked.batch as usize, looked.seed).epoch(0, 0).next();
-                let batch = first.ok_or_else(|| Failure::input(format!("{}: the data is empty", looked.model)))?;
-                batch.map_err(Failure::input)?
+                let loader = Loader::new(set.clone(), looked.batch as usize, looked.seed);
+                // A smaller last batch is left out where there are others.
+                let whole = loader.clone().drop_last(loader.steps_per_epoch() > 1);
+                whole.epoch(0, 0).take(count).collect::<Result<_, _>>().map_err(Failure::input)?
             }
-            None => drawn(&example, looked.batch as usize, looked.seed),
+            None => (0..count as u64)
+                .map(|number| drawn(&example, looked.batch as usize, looked.seed.wrapping_add(number << 32)))
+                .collect(),
+        };
+        let Some(first) = batches.first() else {
+            return Err(Failure::input(format!("{}: the data is empty", looked.model)));
         };
         let network = spec.build(&example, &Key::new(looked.seed)).map_err(Failure::input)?;
+        let (network, learned) = match (learned, &looked.weights) {
+            (Some(learned), _) => (learned, true),
+            (None, Some(file)) => (load(&network, file).map_err(Failure::input)?, true),
+            (None, None) => (started(&network, first), false),
+        };
+        let rate = rate.unwrap_or(spec.optimizer_settings().rate);
+        Ok(Opened { spec, network, batches, example, real: set.is_some(), learned, rate })
+    }
+}
+
+/// A network with its first values, of which some look at a batch.
+pub fn started(network: &Network, batch: &Batch) -> Network {
+    let network = if network.form() == Form::Gan { network.clone() } else { network.settled(&batch.inputs) };
+    tree::rebuild(&network, &eval_all(&tree::leaves(&network)))
+}
+
+/// What is said before a report over no data.
+pub fn noted(real: bool, report: &str) -> String {
+    format!("{}{report}", if real { "" } else { "over random numbers, since the file names no data\n" })
+}
+
+impl Subject {
+    pub fn open(looked: &Looked) -> Result<Subject, Failure> {
+        let Opened { spec, network, batches, real, .. } = Opened::open(looked, 1)?;
         if network.form() == Form::Gan {
             return Err(Failure::input(format!("{}: a pair of networks has no one loss to look at", looked.model)));
         }
-        let network = match (learned, &looked.weights) {
-            (Some(learned), _) => learned,
-            (None, Some(file)) => load(&network, file).map_err(Failure::input)?,
-            (None, None) => tree::rebuild(&network, &eval_all(&tree::leaves(&network))),
-        };
-        let rate = rate.unwrap_or(spec.optimizer_settings().rate);
-        Ok(Subject { objective: spec.objective(), spec, network, batch, seed: looked.seed, real: set.is_some(), rate })
+        let batch = batches.into_iter().next().ok_or_else(|| Failure::input("the data is empty"))?;
+        Ok(Subject { objective: spec.objective(), network, batch, seed: looked.seed, real })
     }
 
     /// The loss in training; dropout drops the same each time.
@@ -143,8 +180,7 @@ impl Subject {
     }
 
     pub fn print(&self, report: String) -> Outcome {
-        let note = if self.real { "" } else { "over random numbers, since the file names no data\n" };
-        outcome::print(&format!("{note}{report}"))
+        outcome::print(&noted(self.real, &report))
     }
 }
 

@@ -63,7 +63,8 @@ impl GradientFlow {
             flow.noise = Some(sums.noise(batches.len(), examples));
             flow.companions = companions(|batch| loss(&model, batch), flow.loss, batches);
         }
-        if flow.layers.iter().any(|layer| matches!(layer.dtype.as_str(), "f16" | "bf16")) {
+        let small = flow.layers.iter().any(|layer| matches!(layer.dtype.as_str(), "f16" | "bf16"));
+        if small && options.loss_scale == 1.0 {
             let errors = errors(|model| loss(model, &batches[0]), &model);
             flow.parameters.iter_mut().zip(errors).for_each(|(parameter, error)| parameter.error = error.map(Number));
         }

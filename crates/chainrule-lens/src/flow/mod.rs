@@ -42,6 +42,8 @@ pub struct FlowOptions {
     pub clip_norm: Option<f64>,
     /// The learning rate is reached from below.
     pub warm_up: bool,
+    /// What the training multiplies its loss by, so that gradients keep within the range of f16.
+    pub loss_scale: f64,
     /// Also find the largest eigenvalue of the Hessian, for 2/λ.
     pub curvature: bool,
     /// Steps of the power iteration. With none, which costs a fraction, gains are those of the gradient itself on its way
@@ -60,6 +62,7 @@ impl Default for FlowOptions {
             momentum: 0.0,
             clip_norm: None,
             warm_up: false,
+            loss_scale: 1.0,
             curvature: false,
             iterations: 8,
             seed: 0,
@@ -215,6 +218,7 @@ impl Observation {
             momentum: options.momentum,
             clip_norm: options.clip_norm,
             warm_up: options.warm_up,
+            loss_scale: options.loss_scale,
             largest_eigenvalue: None,
             batches: 1,
             noise: None,
@@ -414,7 +418,7 @@ impl LayerPlaces {
 fn update_ratio<'a>(parameters: impl Iterator<Item = &'a ParameterFlow>) -> Option<f64> {
     let (mut steps, mut sizes) = (0.0, 0.0);
     for parameter in parameters {
-        steps += (parameter.update_ratio? * parameter.norm.0).powi(2);
+        steps += parameter.step?.powi(2);
         sizes += parameter.norm.0.powi(2);
     }
     (sizes > 0.0).then(|| (steps / sizes).sqrt())
@@ -494,6 +498,7 @@ impl ParameterPlaces {
         ParameterFlow {
             norm: Number(norm),
             gradient_norm: Number(gradient),
+            step,
             update_ratio: step.filter(|_| norm > 0.0).map(|step| step / norm),
             reached: self.reached,
             zero_share: got[self.zeros][0],

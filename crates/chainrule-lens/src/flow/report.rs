@@ -33,6 +33,8 @@ pub struct GradientFlow {
     pub clip_norm: Option<f64>,
     /// Whether the learning rate is reached from below.
     pub warm_up: bool,
+    /// What the training multiplies its loss by.
+    pub loss_scale: f64,
     /// The largest eigenvalue of the Hessian, if it was asked for.
     pub largest_eigenvalue: Option<f64>,
     /// How many batches were observed; all numbers are of them together.
@@ -162,6 +164,8 @@ pub struct ParameterFlow {
     pub norm: Number,
     /// The length of its gradient.
     pub gradient_norm: Number,
+    /// The length of a step, if a learning rate is known.
+    pub step: Option<f64>,
     /// The length of a step over that of the parameter, if a learning rate is known.
     pub update_ratio: Option<f64>,
     /// Whether the loss depends on it through a path that has a derivative.

@@ -21,6 +21,8 @@ pub struct Training {
     pub optimizer: OptimizerSettings,
     /// The most that the norm of the whole gradient may be.
     pub clip_norm: Option<f64>,
+    /// What the loss is multiplied by in f16; 1 otherwise.
+    pub loss_scale: f64,
     /// Steps of a trial, over the batches in turn.
     pub steps: u64,
 }
@@ -28,7 +30,7 @@ pub struct Training {
 impl Training {
     /// Sixty steps of an optimizer.
     pub fn new(optimizer: OptimizerSettings) -> Training {
-        Training { optimizer, clip_norm: None, steps: 60 }
+        Training { optimizer, clip_norm: None, loss_scale: 1.0, steps: 60 }
     }
 
     /// What a [`GradientFlow`] is to know of it.
@@ -50,6 +52,7 @@ impl Training {
             momentum,
             clip_norm: self.clip_norm,
             warm_up: self.warm_up() > 0,
+            loss_scale: self.loss_scale,
             ..FlowOptions::default()
         }
     }
@@ -232,10 +235,20 @@ fn loss_after<T: Tree + Clone, B: Tree + Clone>(
     let mut optimizer = training.short().build(model, training.steps)?;
     let mut model = model.clone();
     let mut step = compile(|(model, optimizer, batch): &(T, AnyOptimizer<T>, B)| {
-        let (value, (), slopes) = match gradient(|m| (loss(m, batch), ()), model, Unreached::Zeros) {
+        let scaled = |m: &T| {
+            let loss = loss(m, batch);
+            (if training.loss_scale == 1.0 { loss.clone() } else { &loss * training.loss_scale }, loss)
+        };
+        let (_, value, slopes) = match gradient(scaled, model, Unreached::Zeros) {
             Ok(result) => result,
             Err(error) => panic!("measure: {error}"),
         };
+        let unscaled = |slope: &Tensor| match training.loss_scale {
+            1.0 => slope.clone(),
+            scale if slope.dtype().is_float() => slope / scale,
+            _ => slope.clone(),
+        };
+        let slopes = tree::map(&slopes, unscaled);
         let slopes =
             training.clip_norm.map_or_else(|| tree::map(&slopes, Tensor::clone), |most| clip_norm(&slopes, most).0);
         (optimizer.update(model, &slopes), value)
@@ -262,6 +275,8 @@ pub struct Trial {
     /// The same measurement with the change made.
     pub after: Measurement,
     /// Whether what was wrong first is gone, and the loss after the steps is no higher than without the change.
+    pub helps: bool,
+    /// Whether nothing else is wrong then.
     pub cured: bool,
 }
 
@@ -284,14 +299,15 @@ impl Trials {
     pub fn push(&mut self, change: impl Into<String>, after: Measurement) {
         let gone = self.before.diagnoses.first().is_none_or(|first| !after.diagnoses.contains(first));
         let (was, is) = (self.before.loss_after.0, after.loss_after.0);
-        let cured = gone && is.is_finite() && (!was.is_finite() || is <= was);
-        self.tried.push(Trial { change: change.into(), after, cured });
+        let helps = gone && is.is_finite() && (!was.is_finite() || is <= was);
+        let cured = helps && after.diagnoses.is_empty();
+        self.tried.push(Trial { change: change.into(), after, helps, cured });
     }
 
-    /// The change that cures with the lowest loss after the steps.
+    /// The change that cures with the lowest loss after the steps; if none does, of those that help.
     pub fn best(&self) -> Option<&Trial> {
-        let cures = self.tried.iter().filter(|trial| trial.cured);
-        cures.min_by(|a, b| a.after.loss_after.0.total_cmp(&b.after.loss_after.0))
+        let helps = self.tried.iter().filter(|trial| trial.helps);
+        helps.min_by(|a, b| b.cured.cmp(&a.cured).then(a.after.loss_after.0.total_cmp(&b.after.loss_after.0)))
     }
 }
 
@@ -401,7 +417,11 @@ impl std::fmt::Display for Trials {
         let first = |m: &Measurement| m.diagnoses.first().map_or("nothing is wrong".to_owned(), Diagnosis::to_string);
         row(f, "as it is", &self.before, &first(&self.before))?;
         self.tried.iter().try_for_each(|trial| {
-            let said = if trial.cured { format!("cured: {}", first(&trial.after)) } else { first(&trial.after) };
+            let said = match (trial.cured, trial.helps) {
+                (true, _) => "cured: nothing is wrong".to_owned(),
+                (_, true) => format!("better: {}", first(&trial.after)),
+                _ => first(&trial.after),
+            };
             row(f, &trial.change, &trial.after, &said)
         })
     }

@@ -76,7 +76,7 @@ pub struct Finding {
 /// A gradient that falls or grows by this factor through the network is lost.
 const FACTOR: f64 = 1e3;
 /// A rate that is beyond 2/λ at first by less than this can be warmed up to.
-const WARM: f64 = 8.0;
+const WARM: f64 = 32.0;
 /// The share of a layer's elements at which it is called flat.
 const MOST: f64 = 0.5;
 
@@ -415,7 +415,8 @@ impl GradientFlow {
         let low = |layer: &LayerFlow| layer.dtype == "f16";
         let mean =
             |layer: &LayerFlow| layer.gradient_norm.0 / (layer.shape.iter().product::<usize>().max(1) as f64).sqrt();
-        let found: Vec<&LayerFlow> = self.layers.iter().filter(|layer| low(layer) && mean(layer) < 6.2e-5).collect();
+        let lost = |layer: &&LayerFlow| low(layer) && mean(layer) * self.loss_scale < 6.2e-5;
+        let found: Vec<&LayerFlow> = self.layers.iter().filter(lost).collect();
         let first = found.first()?;
         let evidence = format!(
             "gradients at {} are {:.1e} in size; f16 is exact down to 6.1e-5 and 0 below 6e-8",
@@ -494,7 +495,9 @@ impl GradientFlow {
     /// The rate and the largest stable one at these weights, if it is beyond that. Sharpness falls as a rate rises
     /// (Gilmer et al. 2021), so a rate some times beyond can be warmed up to.
     fn beyond(&self) -> Option<(f64, f64)> {
-        let (rate, eigenvalue) = (self.learning_rate.filter(|_| !self.adaptive)?, self.largest_eigenvalue?);
+        // A gradient that is clipped makes steps of one length, however steep the loss is.
+        let clipped = self.clip_norm.is_some_and(|most| most < self.gradient_norm.0);
+        let (rate, eigenvalue) = (self.learning_rate.filter(|_| !self.adaptive && !clipped)?, self.largest_eigenvalue?);
         let limit = 2.0 * (1.0 + self.momentum) / eigenvalue;
         (eigenvalue > 0.0 && rate > limit).then_some((rate, limit))
     }
@@ -510,15 +513,15 @@ impl GradientFlow {
     }
 
     fn step_too_large(&self) -> Option<Finding> {
-        let most = if self.warm_up { WARM } else { 1.0 };
-        if let Some((rate, limit)) = self.beyond().filter(|(rate, limit)| *rate > most * limit) {
+        if let Some((rate, limit)) = self.beyond().filter(|(rate, limit)| *rate >= WARM * limit) {
             let evidence =
                 format!("the rate is {rate}, and descent at these weights is stable below 2/λ = {limit:.3e}");
             let change = format!("lower it below {limit:.2e}");
             return Some(finding(Diagnosis::StepTooLarge, vec![], evidence, &change));
         }
+        let most = if self.warm_up { 3.0 } else { 0.3 };
         let large =
-            self.parameters.iter().filter(|p| p.shape.len() > 1 && p.update_ratio.is_some_and(|ratio| ratio > 0.3));
+            self.parameters.iter().filter(|p| p.shape.len() > 1 && p.update_ratio.is_some_and(|ratio| ratio > most));
         let paths: Vec<String> = large.map(|p| p.path.clone()).collect();
         (!paths.is_empty()).then(|| {
             let worst = self.parameters.iter().filter_map(|p| p.update_ratio).fold(0.0, f64::max);

@@ -207,27 +207,57 @@ where
         (real, fake): (&Tensor, &Tensor),
         key: &Key,
     ) -> (Game, D) {
-        let [pass, mix] = key.split();
         let loss = |discriminator: &mut D| {
-            let mut context = Context::training(pass);
-            let truth = (self.judge)(discriminator, real, &mut context);
-            let made = (self.judge)(discriminator, fake, &mut context);
-            let mut loss = within(self.loss_line(), || self.loss.discriminator(&truth, &made));
-            if let Some(factor) = self.penalty {
-                let mut sizes = vec![1; real.rank()];
-                sizes[0] = real.size(0);
-                let part = mix.uniform(sizes, real.dtype());
-                let between = real * &part + fake * (1.0 - part);
-                let score = |x: &Tensor| (self.judge)(discriminator, x, &mut context);
-                loss = loss + gradient_penalty(score, &between) * factor;
-            }
-            (loss.clone(), Game { loss, truth, made })
+            let game = self.game(discriminator, (real, fake), key);
+            (game.loss.clone(), game)
         };
         let (_, game, discriminator, gradient) = value_and_grad_with_state(loss, &state.discriminator);
         (state.discriminator, state.discriminator_optimizer) = within(self.optimizer_line(), || {
             state.discriminator_optimizer.update(&discriminator, &self.clipped(&gradient))
         });
         (game, gradient)
+    }
+
+    /// The discriminator's loss of true examples and made ones.
+    #[track_caller]
+    fn game(&self, discriminator: &mut D, (real, fake): (&Tensor, &Tensor), key: &Key) -> Game {
+        let [pass, mix] = key.split();
+        let mut context = Context::training(pass);
+        let truth = (self.judge)(discriminator, real, &mut context);
+        let made = (self.judge)(discriminator, fake, &mut context);
+        let mut loss = within(self.loss_line(), || self.loss.discriminator(&truth, &made));
+        if let Some(factor) = self.penalty {
+            let mut sizes = vec![1; real.rank()];
+            sizes[0] = real.size(0);
+            let part = mix.uniform(sizes, real.dtype());
+            let between = real * &part + fake * (1.0 - part);
+            let score = |x: &Tensor| (self.judge)(discriminator, x, &mut context);
+            loss = loss + gradient_penalty(score, &between) * factor;
+        }
+        Game { loss, truth, made }
+    }
+
+    /// The loss of a discriminator in training against a generator that stays as it is: of the examples of a batch, and of
+    /// as many made ones, the same for the same key. It is what a step of the discriminator makes smaller.
+    #[track_caller]
+    pub fn discriminator_loss(&self, discriminator: &D, generator: &G, batch: &Batch, key: &Key) -> Tensor {
+        let real = batch.input();
+        let [noise, making, judging] = key.split();
+        let noise = noise.normal([real.size(0), self.noise], real.dtype());
+        let fake = (self.generate)(&mut generator.clone(), &noise, &mut Context::training(making)).stop_gradient();
+        self.game(&mut discriminator.clone(), (real, &fake), &judging).loss
+    }
+
+    /// The loss of a generator in training before a discriminator that stays as it is, of so many made examples as a batch
+    /// has.
+    #[track_caller]
+    pub fn generator_loss(&self, generator: &G, discriminator: &D, batch: &Batch, key: &Key) -> Tensor {
+        let real = batch.input();
+        let [noise, making, judging] = key.split();
+        let noise = noise.normal([real.size(0), self.noise], real.dtype());
+        let fake = (self.generate)(&mut generator.clone(), &noise, &mut Context::training(making));
+        let scores = (self.judge)(&mut discriminator.clone(), &fake, &mut Context::training(judging));
+        within(self.loss_line(), || self.loss.generator(&scores))
     }
 
     fn loss_line(&self) -> Option<&'static Written> {
