@@ -10,6 +10,7 @@
 //! | [`check_gradients`] | whether a gradient is right, at which element it is not, and what f32 and bf16 lose of it |
 //! | [`Curvature`], [`sharpness`] | eigenvalues, trace and spectrum of the Hessian; the largest stable step; slices of the loss |
 //! | [`GradientFlow`] | what each layer does to activations and gradients, and what is wrong with it |
+//! | [`try_remedies`], [`measure`] | what helps: the same measurement with a change made |
 //! | [`memory()`] | what the memory of a step goes to, and what a budget would have computed again |
 //! | [`FlowWatcher`] | the same of step after step of a training, by one compiled program, cheap enough to watch by |
 //! | [`explain`] | a gradient as the product of Jacobians, path by path, with formulas |
@@ -29,7 +30,7 @@ pub mod watch;
 pub use check::{CheckOptions, GradientCheck, check_gradients, check_gradients_with};
 pub use curvature::{Curvature, Sharpness, sharpness};
 pub use derivation::{Derivation, ExplainOptions, explain, explain_with};
-pub use flow::{FlowOptions, GradientFlow};
+pub use flow::{FlowOptions, GradientFlow, measure, try_remedies};
 pub use memory::{MemoryReport, memory};
 pub use nonfinite::{NonFinite, trace_named, trace_nonfinite, trace_program, trace_values};
 pub use watch::{FlowRecord, FlowWatcher, WatchOptions};
@@ -39,4 +40,6 @@ pub use watch::{FlowRecord, FlowWatcher, WatchOptions};
 mod documentation {
     #[doc = include_str!("../../../docs/lens.md")]
     mod lens {}
+    #[doc = include_str!("../../../docs/cure.md")]
+    mod cure {}
 }
