@@ -47,10 +47,11 @@ impl Looked {
 
 /// A network with a batch and a loss.
 pub struct Subject {
+    pub spec: Spec,
     pub network: Network,
     batch: Batch,
     objective: Objective<Network>,
-    seed: u64,
+    pub seed: u64,
     /// Whether there are data.
     real: bool,
 }
@@ -170,7 +171,7 @@ impl Subject {
             return Err(Failure::input(format!("{}: a pair of networks has no one loss to look at", looked.model)));
         }
         let batch = batches.into_iter().next().ok_or_else(|| Failure::input("the data is empty"))?;
-        Ok(Subject { objective: spec.objective(), network, batch, seed: looked.seed, real })
+        Ok(Subject { objective: spec.objective(), spec, network, batch, seed: looked.seed, real })
     }
 
     /// The loss in training; dropout drops the same each time.
