@@ -1,5 +1,6 @@
 //! Measures the kernels that matter most: `cargo run --release -p chainrule-kernels --example measure`.
-//! Each line is the best of several runs, with one thread and with two. With `quick` (`-- quick`) the runs are few: it shows
+//! Each line is the best of several runs, with one thread and with two; `-- elementwise` measures only functions of elements
+//! and how fast they go over memory, one line each of a name and a figure (`scripts/bench/elementwise.py` reads it). With `quick` (`-- quick`) the runs are few: it shows
 //! that all of it runs, and no figures to quote.
 
 use chainrule_kernels::alphabet::{Binary, DType, Reduction, Unary};
@@ -29,10 +30,86 @@ fn view<'a>(buffer: &'a Buffer, layout: &'a Layout) -> View<'a> {
     View::new(buffer.bytes(), DType::F32, layout)
 }
 
+/// Runs a kernel on a buffer's memory.
+fn out(b: &mut Buffer, f: &mut dyn FnMut(ViewMut)) {
+    f(ViewMut::new(b.bytes_mut(), DType::F32))
+}
+
+/// Functions of elements that lie in the cache, in nanoseconds an element.
+fn functions(pool: &Pool) {
+    let n = 1 << 16;
+    let (x, mut r, flat) = (values(n), values(n), Layout::contiguous(&[n]));
+    let unary = |op| vec![Instruction::Load { input: 0 }, Instruction::Unary(op, 0)];
+    let mut programs: Vec<(String, Vec<Instruction>)> =
+        Unary::ALL.iter().filter(|op| **op != Unary::Not).map(|&op| (op.name().to_string(), unary(op))).collect();
+    let binary = |op| vec![Instruction::Load { input: 0 }, Instruction::Binary(op, 0, 0)];
+    programs.push(("add".into(), binary(Binary::Add)));
+    programs.push(("pow".into(), binary(Binary::Pow)));
+    let constant = |value| Instruction::Constant { value: element::Scalar::F32(value) };
+    programs.push((
+        "gelu".into(), // x·(1 + erf(x/√2))/2
+        vec![
+            Instruction::Load { input: 0 },
+            constant(std::f32::consts::FRAC_1_SQRT_2),
+            constant(0.5),
+            Instruction::Binary(Binary::Mul, 0, 1),
+            Instruction::Unary(Unary::Erf, 3),
+            Instruction::Binary(Binary::Mul, 4, 2),
+            Instruction::Binary(Binary::Add, 5, 2),
+            Instruction::Binary(Binary::Mul, 0, 6),
+        ],
+    ));
+    for (name, program) in programs {
+        let last = program.len() - 1;
+        let tape = Tape::new(&[DType::F32], program, &[last]).unwrap();
+        let t = best(|| out(&mut r, &mut |r| tape.run(pool, &[n], &[Source::View(view(&x, &flat))], &mut [r])));
+        println!("  {name}: {:.3} ns an element", t * 1e9 / n as f64);
+    }
+}
+
+/// A fused chain over 64 MB, and copying as much, in bytes read and written a second.
+fn bandwidth(pool: &Pool) {
+    let n = 1 << 24;
+    let (x, mut r, flat) = (values(n), values(n), Layout::contiguous(&[n]));
+    let rate = |seconds: f64| 2.0 * 4.0 * n as f64 / seconds / 1e9;
+    let half = n / 2 * 4;
+    let threads = pool.threads();
+    let t = best(|| {
+        let (from, to) = (x.bytes(), r.bytes_mut());
+        match threads {
+            1 => to.copy_from_slice(from),
+            _ => std::thread::scope(|scope| {
+                let (low, high) = to.split_at_mut(half);
+                scope.spawn(|| low.copy_from_slice(&from[..half]));
+                high.copy_from_slice(&from[half..]);
+            }),
+        }
+    });
+    println!("  memcpy of 64 MB: {:.2} GB/s", rate(t));
+    let constant = |value| Instruction::Constant { value: element::Scalar::F32(value) };
+    let chain = vec![
+        Instruction::Load { input: 0 },
+        constant(0.5),
+        Instruction::Binary(Binary::Mul, 0, 1),
+        Instruction::Binary(Binary::Add, 2, 1),
+        Instruction::Unary(Unary::Abs, 3),
+        Instruction::Binary(Binary::Max, 4, 1),
+        Instruction::Binary(Binary::Sub, 5, 0),
+    ];
+    let tape = Tape::new(&[DType::F32], chain, &[6]).unwrap();
+    let t = best(|| out(&mut r, &mut |r| tape.run(pool, &[n], &[Source::View(view(&x, &flat))], &mut [r])));
+    println!("  fused chain over 64 MB: {:.2} GB/s", rate(t));
+}
+
 fn main() {
+    let only_elementwise = std::env::args().any(|argument| argument == "elementwise");
     for pool in [Pool::new(1), Pool::new(2)] {
         println!("{pool:?}");
-        let out = |b: &mut Buffer, f: &mut dyn FnMut(ViewMut)| f(ViewMut::new(b.bytes_mut(), DType::F32));
+        functions(&pool);
+        bandwidth(&pool);
+        if only_elementwise {
+            continue;
+        }
         for [m, k, n] in
             [[1024, 1024, 1024], [128, 784, 512], [784, 128, 512], [64, 64, 64], [16, 16, 16], [1, 1024, 1024]]
         {
@@ -71,20 +148,6 @@ fn main() {
         let t = best(|| out(&mut r, &mut |r| conv(&pool, &depthwise, view(&by, &y), view(&bw, &w), r)));
         println!("  conv depthwise: {:.2} ns an output", t * 1e9 / y.numel() as f64);
 
-        let n = 1 << 16;
-        let (x, mut r, flat) = (values(n), values(n), Layout::contiguous(&[n]));
-        let unary = |op| vec![Instruction::Load { input: 0 }, Instruction::Unary(op, 0)];
-        let mut programs: Vec<(String, Vec<Instruction>)> =
-            Unary::ALL.iter().filter(|op| **op != Unary::Not).map(|&op| (op.name().to_string(), unary(op))).collect();
-        let binary = |op| vec![Instruction::Load { input: 0 }, Instruction::Binary(op, 0, 0)];
-        programs.push(("add".into(), binary(Binary::Add)));
-        programs.push(("pow".into(), binary(Binary::Pow)));
-        for (name, program) in programs {
-            let last = program.len() - 1;
-            let tape = Tape::new(&[DType::F32], program, &[last]).unwrap();
-            let t = best(|| out(&mut r, &mut |r| tape.run(&pool, &[n], &[Source::View(view(&x, &flat))], &mut [r])));
-            println!("  {name}: {:.3} ns an element", t * 1e9 / n as f64);
-        }
         let n = 1 << 20;
         let x = values(n);
         for (shape, axes) in [([n, 1], [0, 1]), ([1024, 1024], [1, 1]), ([1024, 1024], [0, 0]), ([n / 8, 8], [0, 0])] {

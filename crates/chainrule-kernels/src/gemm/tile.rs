@@ -6,6 +6,7 @@
 use super::Matrix;
 use super::thin;
 use crate::element::Number;
+#[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 use crate::vector::{Registers, Vector};
 
