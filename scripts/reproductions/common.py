@@ -179,7 +179,7 @@ def kaiming(model, start=lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu
     for name, p in model.named_parameters():
         if p.dim() > 1:
             start(p)
-        elif name.endswith("bias"):
+        elif "bias" in name:
             nn.init.zeros_(p)
     return model
 

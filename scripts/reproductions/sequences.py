@@ -5,7 +5,7 @@
 from common import *
 
 # row: (layer, length, peak rate)
-ROWS = {"adding-lstm": (nn.LSTM, 100, 3e-3), "adding-lstm-400": (nn.LSTM, 400, 3e-3), "adding-rnn": (nn.RNN, 100, 1e-3)}
+ROWS = {"adding-lstm": (nn.LSTM, 100, 3e-3), "adding-lstm-400": (nn.LSTM, 400, 3e-3), "adding-rnn": (nn.RNN, 50, 0.3)}
 STEPS, BATCH, TESTED = 4000, 64, 1000
 
 
@@ -20,7 +20,10 @@ def made(count, length, draw):
 class Adder(nn.Module):
     def __init__(self, layer):
         super().__init__()
-        self.memory, self.out = layer(2, 64, batch_first=True), nn.Linear(64, 1)
+        plain = {"nonlinearity": "relu"} if layer is nn.RNN else {}
+        self.memory, self.out = layer(2, 64, batch_first=True, **plain), nn.Linear(64, 1)
+        if plain:
+            kaiming(self, nn.init.orthogonal_)
 
     def forward(self, x):
         return self.out(self.memory(x)[0][:, -1])
@@ -29,18 +32,17 @@ class Adder(nn.Module):
 def more(parser):
     parser.add_argument("--length", type=int, help="in place of the recipe's")
     parser.add_argument("--no-clip", action="store_true", help="leave gradients as they are")
-    parser.add_argument("--rate", type=float, help="in place of the recipe's")
 
 
 def main():
     a = arguments(__doc__, list(ROWS), more)
     layer, length, peak = ROWS[a.row]
-    length, peak = a.length or length, a.rate or peak
+    length = a.length or length
     model, draw = Adder(layer), torch.Generator().manual_seed(a.seed)
     test = made(TESTED, length, torch.Generator().manual_seed(12345))
     batches = (made(BATCH, length, draw) for _ in range(a.steps or STEPS))
     loss_of = lambda model, x, y: F.mse_loss(model(x), y)
-    optimizer = torch.optim.Adam(model.parameters(), peak)
+    optimizer = (torch.optim.SGD if layer is nn.RNN else torch.optim.Adam)(model.parameters(), peak)
     losses = fit(model, optimizer, cosine(peak, warm_up=100), batches, loss_of, None if a.no_clip else 1.0, STEPS, every=500)
     with torch.no_grad():
         error = loss_of(model, *test).item()

@@ -46,6 +46,9 @@ impl Search {
             if used == self.evaluations {
                 break ordered(start.clone(), now);
             }
+            if good_by_slope(start, &now) {
+                return Ok(now);
+            }
             if above(start, &now) || (used > 1 && !below(&now, &before)) {
                 break ordered(before, now);
             }
@@ -87,6 +90,9 @@ impl Search {
             }
             let now = at(t)?;
             used += 1;
+            if good_by_slope(start, &now) {
+                return Ok(now);
+            }
             if above(start, &now) || !below(&now, &low) {
                 (low, high) = ordered(low, now);
             } else if flat(start, &now) {
@@ -103,14 +109,16 @@ impl Search {
 }
 
 /// Whether the function has not come down enough, or is not a number.
-///
-/// Where the values are equal but for rounding, they say nothing, and the slope decides (W. Hager and H. Zhang, "A new
-/// conjugate gradient method with guaranteed descent and an efficient line search", 2005): so the last digits of the
-/// gradient can be had.
 fn above(start: &Point, now: &Point) -> bool {
+    !now.value.is_finite() || now.value > start.value + DECREASE * now.t * start.slope
+}
+
+/// Whether the values are equal but for rounding, so that they say nothing, and the slope says that the step is good
+/// (W. Hager and H. Zhang, "A new conjugate gradient method with guaranteed descent and an efficient line search", 2005):
+/// so the last digits of a gradient can be had.
+fn good_by_slope(start: &Point, now: &Point) -> bool {
     let equal = (now.value - start.value).abs() <= ROUNDING * start.value.abs();
-    let by_slope = equal && now.slope <= (2.0 * DECREASE - 1.0) * start.slope;
-    !now.value.is_finite() || !by_slope && now.value > start.value + DECREASE * now.t * start.slope
+    equal && now.slope <= (2.0 * DECREASE - 1.0) * start.slope && flat(start, now)
 }
 
 fn below(now: &Point, other: &Point) -> bool {
@@ -144,6 +152,18 @@ fn cubic(a: &Point, b: &Point, bounds: (f64, f64)) -> f64 {
 mod tests {
     use super::*;
     use std::convert::Infallible;
+
+    #[test]
+    fn the_slope_decides_where_values_are_equal_but_for_rounding() {
+        // A parabola on a high shelf: no value shows that 1e-9 is better than 0.
+        let point = |t: f64| -> Result<Point, Infallible> {
+            let t_off = t - 1e-9;
+            Ok(Point { t, value: 1e3 + t_off * t_off, slope: 2.0 * t_off, gradient: vec![] })
+        };
+        let start = point(0.0).unwrap();
+        let Ok(end) = Search { evaluations: 25, narrow: 0.0 }.run(&start, 1.5e-9, 1.0, point);
+        assert!(end.t == 1.5e-9 && flat(&start, &end), "{end:?}");
+    }
 
     #[test]
     fn steps_meet_the_conditions() {
