@@ -49,8 +49,10 @@ struct Memory {
 impl Memory {
     fn remember(&mut self, s: Vec<f64>, y: Vec<f64>, most: usize) {
         let curvature = dot(&y, &s);
-        // Without curvature a step says nothing about the Hessian.
-        if curvature <= 1e-10 || most == 0 {
+        // Without curvature a step says nothing about the Hessian. Short steps near the end have little of it and still
+        // do, as long as it is not rounding.
+        let least = f64::min(1e-10, 1e-8 * (dot(&y, &y) * dot(&s, &s)).sqrt());
+        if curvature <= least || most == 0 {
             return;
         }
         if self.pairs.len() == most {
