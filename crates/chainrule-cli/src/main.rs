@@ -13,6 +13,7 @@ mod memory;
 mod outcome;
 mod predict;
 mod predict_model;
+mod report;
 mod sample;
 mod score;
 mod settings;

@@ -3,13 +3,15 @@
 
 use std::path::PathBuf;
 
-use chainrule::plan::Part;
-use chainrule_lens::memory::{MemoryReport, StepMemory, above, memory_of};
-use chainrule_train::curves::{Chart, Panel, Scale, Series};
+use chainrule::plan::{LiveValue, Part};
+use chainrule_lens::memory::{MemoryReport, Share, StepMemory, above, memory_of, sized};
+use chainrule_train::curves::{Chart, Panel, Scale, Series, Weight};
 use chainrule_train::model::parse_bytes;
+use chainrule_train::run::write_atomic;
 
 use crate::experiment::Found;
 use crate::outcome::{self, Failure, Outcome};
+use crate::report::Page;
 
 /// Say what the memory of a training step goes to, and what a budget would change
 #[derive(clap::Args)]
@@ -35,6 +37,9 @@ pub struct MemoryArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Also write the report as one HTML file with its pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -60,8 +65,10 @@ pub fn run(arguments: MemoryArgs) -> Outcome {
             Some("png") => chart.png().map_err(Failure::work)?,
             _ => return Err(Failure::input(format!("{} does not end in .svg or .png", path.display()))),
         };
-        std::fs::write(path, bytes)
-            .map_err(|error| Failure::input(format!("{} cannot be written: {error}", path.display())))?;
+        write_atomic(path, &bytes).map_err(Failure::input)?;
+    }
+    if let Some(path) = &arguments.html {
+        page(&arguments.model, &report).write(path)?;
     }
     match arguments.json {
         true => outcome::print_json(&report),
@@ -88,43 +95,95 @@ fn layer(name: &str) -> Option<String> {
     Some(above(path).to_owned())
 }
 
-/// Bytes along the step, parts upon parts.
+/// Bytes along the step, parts upon parts: once by what they are for, once by layer.
 fn chart(model: &str, report: &MemoryReport) -> Chart {
-    let panels = [("the step (MB)", Some(&report.whole)), ("within the budget (MB)", report.budgeted.as_ref())];
-    let panel = |(title, memory): (&str, Option<&StepMemory>)| {
-        Some(Panel { title: title.into(), scale: Scale::Linear, series: stacked(memory?) })
-    };
-    Chart {
-        title: format!("memory of {model}"),
-        x_label: "operation".into(),
-        panels: panels.into_iter().filter_map(panel).collect(),
-    }
+    let both = [("the step", Some(&report.whole)), ("within the budget", report.budgeted.as_ref())];
+    let panels = both.into_iter().filter_map(|(title, memory)| Some((title, memory?))).flat_map(|(title, memory)| {
+        let by_part = |value: &LiveValue| match value.part {
+            Part::Saved => "saved".to_owned(),
+            Part::Recomputed => "computed again".to_owned(),
+            Part::Gradient => "gradients".to_owned(),
+            Part::Workspace => "workspace".to_owned(),
+        };
+        let by_layer = |value: &LiveValue| value.layer.clone().unwrap_or_else(|| "no layer".to_owned());
+        let panel = |title: String, of: &dyn Fn(&LiveValue) -> String| Panel {
+            title,
+            scale: Scale::Linear,
+            series: stacked(&report.arguments, memory, of),
+            ..Panel::default()
+        };
+        [panel(format!("{title}, by use (MB)"), &by_part), panel(format!("{title}, by layer (MB)"), &by_layer)]
+    });
+    Chart { title: format!("memory of {model}"), x_label: "operation".into(), panels: panels.collect() }
 }
 
-/// A line for each part over the sum of those below it, arguments at the bottom.
-fn stacked(memory: &StepMemory) -> Vec<Series> {
+/// Layers that get an area of their own.
+const LAYERS: usize = 6;
+
+/// What is there all the time at the bottom, then an area for each name, those with the most bytes over time first.
+fn stacked(arguments: &[(String, usize)], memory: &StepMemory, of: &dyn Fn(&LiveValue) -> String) -> Vec<Series> {
     let timeline = &memory.timeline;
-    let below = memory.peak - timeline.arena;
-    let mut sums = vec![below as f64 / 1e6; timeline.steps.len()];
-    let line = |name: &str, sums: &[f64]| {
-        Series::new(name, sums.iter().enumerate().map(|(step, &sum)| (step as f64, sum)).collect::<Vec<_>>())
+    let steps = timeline.steps.len();
+    let mut sums = vec![0.0; steps];
+    let mut series = Vec::new();
+    let mut area = |name: &str, sums: &[f64]| {
+        let points: Vec<(f64, f64)> = sums.iter().enumerate().map(|(step, &sum)| (step as f64, sum / 1e6)).collect();
+        series.push(Series { weight: Weight::Area, ..Series::new(name, points) });
     };
-    let mut series = vec![line("parameters, optimizer, batch", &sums)];
-    let parts = [
-        ("saved", Part::Saved),
-        ("recomputed", Part::Recomputed),
-        ("gradients", Part::Gradient),
-        ("workspace", Part::Workspace),
-    ];
-    for (name, part) in parts {
-        let mut used = false;
-        for value in timeline.values.iter().filter(|value| value.part == part) {
-            used = true;
-            sums[value.born..value.until].iter_mut().for_each(|sum| *sum += value.bytes as f64 / 1e6);
+    let held: usize = arguments.iter().map(|argument| argument.1).sum();
+    let rest = memory.peak.saturating_sub(timeline.arena).saturating_sub(held);
+    let others = [("results and the like".to_owned(), rest)];
+    for (name, bytes) in arguments.iter().chain(others.iter().filter(|other| other.1 > 0)) {
+        sums.iter_mut().for_each(|sum| *sum += *bytes as f64);
+        area(name, &sums);
+    }
+    let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
+    for value in &timeline.values {
+        let name = of(value);
+        let at = groups.iter().position(|group| group.0 == name).unwrap_or_else(|| {
+            groups.push((name, vec![0.0; steps]));
+            groups.len() - 1
+        });
+        let alive = value.born.min(steps)..value.until.min(steps).max(value.born.min(steps));
+        groups[at].1[alive].iter_mut().for_each(|sum| *sum += value.bytes as f64);
+    }
+    groups.sort_by(|a, b| b.1.iter().sum::<f64>().total_cmp(&a.1.iter().sum::<f64>()));
+    if groups.len() > LAYERS {
+        let mut rest = vec![0.0; steps];
+        for group in groups.drain(LAYERS - 1..) {
+            rest.iter_mut().zip(&group.1).for_each(|(rest, more)| *rest += more);
         }
-        if used {
-            series.push(line(&format!("+ {name}"), &sums));
-        }
+        groups.push(("other layers".to_owned(), rest));
+    }
+    for (name, bytes) in &groups {
+        sums.iter_mut().zip(bytes).for_each(|(sum, more)| *sum += more);
+        area(name, &sums);
     }
     series
+}
+
+/// The report as a page.
+fn page(model: &str, report: &MemoryReport) -> Page {
+    let mut page = Page::new(&format!("Memory of {model}"), "one training step, laid out and not run");
+    let named = report.arguments.iter().map(|(name, bytes)| (name.as_str(), sized(*bytes)));
+    let whole = [("peak of the step", sized(report.whole.peak))];
+    let less = report.budgeted.iter().flat_map(|less| {
+        let more = less.flops as f64 / report.whole.flops.max(1) as f64 - 1.0;
+        [("within the budget", sized(less.peak)), ("more operations for it", format!("{:.1} %", more * 100.0))]
+    });
+    page.figures(&whole.into_iter().chain(less).chain(named).collect::<Vec<_>>());
+    page.picture(&chart(model, report));
+    for (title, memory) in [("The step", Some(&report.whole)), ("Within the budget", report.budgeted.as_ref())] {
+        let Some(memory) = memory else { continue };
+        page.heading(&format!("{title}: {} at its fullest operation", sized(memory.timeline.arena)));
+        for (what, shares) in [("layer", &memory.layers), ("operation", &memory.operations), ("line", &memory.lines)] {
+            let row = |share: &Share| vec![share.name.clone(), sized(share.bytes), sized(share.saved)];
+            page.table(&[what, "#bytes", "#of it saved"], &shares.iter().take(40).map(row).collect::<Vec<_>>());
+        }
+        if !memory.recomputed.is_empty() {
+            let row = |(what, times): &(String, usize)| vec![what.clone(), times.to_string()];
+            page.table(&["computed again", "#times"], &memory.recomputed.iter().map(row).collect::<Vec<_>>());
+        }
+    }
+    page
 }

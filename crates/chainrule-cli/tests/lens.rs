@@ -147,3 +147,41 @@ fn a_run_is_looked_at_with_its_own_weights_data_and_rate() {
     let (code, _, err) = run(&["sharpness", at]);
     assert!(code == 2 && err.contains("its training ended before the first save"), "{code} {err}");
 }
+
+/// Every report as a page: whole, without anything from elsewhere, with its picture.
+#[test]
+fn reports_are_written_as_pages_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+    let rows: [(&[&str], &[&str]); 5] = [
+        (
+            &["check", "digits-mlp", "--batch", "2"],
+            &["every gradient is the derivative", "digits lost", "hidden.weight"],
+        ),
+        (&["doctor", "digits-mlp"], &["gains of Jacobians", "digits-mlp.toml:8 linear"]),
+        (
+            &["explain", "digits-mlp", "--batch", "2"],
+            &["<mfrac><mrow><mo>∂</mo><mi>L</mi></mrow>", "softmax", "\\frac"],
+        ),
+        (&["sharpness", "digits-mlp", "--batch", "2"], &["spectrum of the Hessian", "two random directions"]),
+        (&["memory", "digits-mlp"], &["by layer (MB)", "optimizer"]),
+    ];
+    let mut problems = Vec::new();
+    for (arguments, says) in rows {
+        let file = at(&format!("{}.html", arguments[0]));
+        let (code, _, err) = run(&[arguments, &["--html", &file]].concat());
+        let html = std::fs::read_to_string(&file).unwrap_or_default();
+        let missing: Vec<&&str> = says.iter().filter(|part| !html.contains(**part)).collect();
+        let whole = html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n");
+        let foreign = ["<script", "https://", "src=", "href="].iter().any(|part| html.contains(part));
+        let picture = arguments[0] == "explain" || html.contains("<svg");
+        if code != 0 || !missing.is_empty() || !whole || foreign || !picture {
+            problems.push(format!("{arguments:?}: {code} {err} {missing:?} whole {whole} foreign {foreign} {picture}"));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let (code, _, err) = run(&["check", "digits-mlp", "--batch", "2", "--html", &at("nowhere/at/all.html")]);
+    assert!(code == 2 && err.contains("nowhere"), "{code} {err}");
+    let (code, _, err) = run(&["sharpness", "digits-mlp", "--picture", "loss.gif"]);
+    assert!(code == 2 && err.contains(".svg or .png"), "{code} {err}");
+}

@@ -194,7 +194,8 @@ impl StepMemory {
 /// Rows that are printed of each table.
 const MOST: usize = 12;
 
-fn sized(bytes: usize) -> String {
+/// A number of bytes as people read it.
+pub fn sized(bytes: usize) -> String {
     let mut text = String::new();
     let _ = match bytes {
         0..10_000 => write!(text, "{bytes} B"),

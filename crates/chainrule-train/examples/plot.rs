@@ -65,6 +65,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         title: part.title,
         scale: if part.log { Scale::Log } else { Scale::Linear },
         series: part.series.into_iter().map(|curve| Series::new(curve.name, curve.points)).collect(),
+        ..Panel::default()
     };
     let panels = picture.panels.into_iter().map(panel).collect();
     let chart = Chart { title: picture.title, x_label: picture.x_label, panels };

@@ -13,7 +13,7 @@ use chainrule_train::model::{Change, Form, Network, Spec};
 use serde::Serialize;
 
 use super::cure::changes;
-use super::subject::{Looked, Opened, noted, started};
+use super::subject::{Looked, Opened, noted, page, started};
 use crate::outcome::{self, Failure, Outcome};
 
 /// Say how gradients flow through a model's layers, what is wrong with it, and what helps
@@ -237,6 +237,21 @@ pub fn run(arguments: DoctorArgs) -> Outcome {
         reports.push((patient.name, report));
     }
     let written = arguments.write.as_ref().map(|path| written(path, cured.as_deref(), &reports));
+    if let Some(path) = &arguments.looked.html {
+        let examples = opened.batches.iter().map(Batch::len).sum();
+        let mut page = page(&arguments.looked, "Gradient flow", examples, opened.real);
+        for (name, report) in &reports {
+            if !name.is_empty() {
+                page.heading(&format!("The {name}"));
+            }
+            super::flow_page::fill(&mut page, &report.flow, &report.verdict, report.nonfinite.as_ref());
+            if let Some(trials) = &report.trials {
+                page.heading("Changes that were tried");
+                page.lines(&trials.to_string());
+            }
+        }
+        page.write(path)?;
+    }
     match (arguments.looked.json, &reports[..]) {
         (true, [(_, report)]) => outcome::print_json(report)?,
         (true, pair) => outcome::print_json(&pair.iter().map(|(n, r)| (*n, r)).collect::<BTreeMap<_, _>>())?,

@@ -5,6 +5,7 @@ use chainrule_lens::{ExplainOptions, explain_with};
 
 use super::subject::{Looked, Subject};
 use crate::outcome::{self, Failure, Outcome};
+use crate::report::shape;
 
 /// Write a model's gradient as the product of Jacobians, path by path
 #[derive(clap::Args)]
@@ -51,6 +52,20 @@ pub fn run(arguments: ExplainArgs) -> Outcome {
     let paths = arguments.paths.map_or(usual, |paths| paths as usize);
     let options = ExplainOptions { parameter: arguments.parameter, paths };
     let derivation = explain_with(&options, |network| subject.loss(network), &subject.network);
+    if let Some(path) = &arguments.looked.html {
+        let mut page = subject.page(&arguments.looked, "Gradient");
+        page.figures(&[("loss", derivation.value.to_string())]);
+        page.words("δ₁ is the gradient by z₁, δ with a name below it that by the value of this name. Gains are how each factor changes the gradient's length; those of a path multiply to its contribution.");
+        let row = |symbol: &chainrule_lens::derivation::Symbol| {
+            vec![symbol.symbol.clone(), symbol.path.clone(), shape(&symbol.shape)]
+        };
+        page.table(&["symbol", "parameter", "shape"], &derivation.symbols.iter().map(row).collect::<Vec<_>>());
+        page.raw(&derivation.html());
+        page.raw("<details><summary>LaTeX</summary>");
+        page.lines(&derivation.latex());
+        page.raw("</details>");
+        page.write(path)?;
+    }
     match (arguments.looked.json, arguments.form) {
         (true, _) => outcome::print_json(&derivation),
         (false, Written::Text) => subject.print(derivation.to_string()),

@@ -8,5 +8,6 @@ pub mod check;
 mod cure;
 pub mod doctor;
 pub mod explain;
+mod flow_page;
 pub mod sharpness;
 mod subject;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use chainrule::prelude::{Key, Tensor, load};
 use chainrule_lens::curvature::SharpnessPoint;
-use chainrule_lens::{Curvature, curvature};
-use chainrule_train::curves::{Chart, Panel, Scale, Series};
+use chainrule_lens::place::Number;
+use chainrule_lens::{Curvature, Sharpness, curvature};
+use chainrule_train::curves::{Chart, Heat, Panel, Scale, Series};
 use chainrule_train::model::Network;
 use chainrule_train::run::{RunFolder, write_atomic};
 use chainrule_train::snapshots::Snapshots;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::subject::{Looked, Subject};
 use crate::outcome::{self, Failure, Outcome};
+use crate::report::{Page, maybe, number, percent};
 
 /// Say how sharp the loss is: eigenvalues, trace, spectrum and a slice
 #[derive(clap::Args)]
@@ -35,19 +37,24 @@ pub struct SharpnessArgs {
     /// Also show the loss over a plane of two random directions
     #[arg(long)]
     slice: bool,
-    /// Draw the largest eigenvalue and 2/rate along the training of a run, as SVG or PNG
+    /// Draw the spectrum, the loss over a plane, and along the training of a run the largest eigenvalue, as SVG or PNG
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
 }
 
+/// What was found.
+#[derive(Serialize)]
+struct Report {
+    sharpness: Sharpness,
+    spectrum: Option<curvature::Spectrum>,
+    slice: Option<curvature::Slice>,
+    course: Option<Vec<SharpnessPoint>>,
+}
+
 /// Runs `sharpness`.
 pub fn run(arguments: SharpnessArgs) -> Outcome {
-    #[derive(Serialize)]
-    struct Report {
-        sharpness: chainrule_lens::Sharpness,
-        spectrum: Option<curvature::Spectrum>,
-        slice: Option<curvature::Slice>,
-        course: Option<Vec<SharpnessPoint>>,
+    if let Some(path) = arguments.picture.as_ref().filter(|path| ending(path).is_none()) {
+        return Err(Failure::input(format!("--picture {}: its name must end in .svg or .png", path.display())));
     }
     let subject = Subject::open(&arguments.looked)?;
     let loss = |network: &Network| subject.loss(network);
@@ -55,29 +62,34 @@ pub fn run(arguments: SharpnessArgs) -> Outcome {
         return Err(Failure::work("the loss is not finite; chainrule doctor says where from"));
     }
     let along = arguments.looked.run()?.map(|run| course(&run, &subject)).transpose()?.flatten();
-    if let Some(path) = &arguments.picture {
-        let course = along.as_ref().ok_or_else(|| {
-            Failure::input(format!(
-                "--picture: {} has no weights along its training; give the folder of a run that was trained with --watch",
-                arguments.looked.model
-            ))
-        })?;
-        draw(&arguments.looked.model, course, path)?;
-    }
     let mut curved = Curvature::new(loss, &subject.network).with_seed(arguments.looked.seed);
     let directions = || {
         let key = Key::new(arguments.looked.seed);
         [1i64, 2].map(|i| curvature::filter_direction(&subject.network, &key.fold(&Tensor::from(i))))
     };
+    let drawn = arguments.picture.is_some() || arguments.looked.html.is_some();
     let report = Report {
         sharpness: curved.sharpness(),
-        spectrum: arguments.spectrum.then(|| curved.spectrum(4, 40)),
-        slice: arguments.slice.then(|| {
+        spectrum: (arguments.spectrum || drawn).then(|| curved.spectrum(4, 40)),
+        slice: (arguments.slice || drawn).then(|| {
             let [first, second] = directions();
             curvature::slice_plane(loss, &subject.network, [&first, &second], 1.0, 25)
         }),
         course: along,
     };
+    if drawn {
+        let chart = chart(&arguments.looked.model, &report);
+        if let Some(path) = &arguments.picture {
+            let bytes = match ending(path) {
+                Some("png") => chart.png().map_err(Failure::work)?,
+                _ => chart.svg().into_bytes(),
+            };
+            write_atomic(path, &bytes).map_err(Failure::input)?;
+        }
+        if let Some(path) = &arguments.looked.html {
+            page(subject.page(&arguments.looked, "Sharpness"), &report, &chart).write(path)?;
+        }
+    }
     if arguments.looked.json {
         return outcome::print_json(&report);
     }
@@ -135,25 +147,80 @@ fn table(course: &[SharpnessPoint], subject: &Subject) -> String {
     text
 }
 
-fn draw(model: &str, course: &[SharpnessPoint], path: &Path) -> Result<(), Failure> {
-    let points = |of: fn(&SharpnessPoint) -> Option<f64>| -> Vec<(f64, f64)> {
-        course.iter().filter_map(|point| Some((point.step as f64, of(point)?))).collect()
-    };
-    let largest = points(|point| point.largest.map(|largest| largest.value));
-    let series = vec![Series::new("largest", largest), Series::new("2 / rate", points(|point| point.limit))];
-    let loss = vec![Series::new("loss", points(|point| Some(point.loss.0)))];
-    let chart = Chart {
-        title: format!("{model}: sharpness along the training"),
-        x_label: "step".into(),
-        panels: vec![
-            Panel { title: "largest eigenvalue of the Hessian".into(), scale: Scale::Auto, series },
-            Panel { title: "loss of the examples looked at".into(), scale: Scale::Auto, series: loss },
-        ],
-    };
-    let bytes = match path.extension().and_then(|end| end.to_str()) {
-        Some("svg") => chart.svg().into_bytes(),
-        Some("png") => chart.png().map_err(Failure::work)?,
-        _ => return Err(Failure::input(format!("--picture {}: its name must end in .svg or .png", path.display()))),
-    };
-    write_atomic(path, &bytes).map_err(Failure::input)
+/// `svg` or `png`.
+fn ending(path: &Path) -> Option<&str> {
+    path.extension().and_then(|end| end.to_str()).filter(|end| ["svg", "png"].contains(end))
+}
+
+/// All pictures of a report, each with the axis it needs.
+fn chart(model: &str, report: &Report) -> Chart {
+    let mut panels = Vec::new();
+    if let Some(course) = &report.course {
+        let points = |of: fn(&SharpnessPoint) -> Option<f64>| -> Vec<(f64, f64)> {
+            course.iter().filter_map(|point| Some((point.step as f64, of(point)?))).collect()
+        };
+        let largest = points(|point| point.largest.map(|largest| largest.value));
+        let series = vec![Series::new("largest", largest), Series::new("2 / rate", points(|point| point.limit))];
+        let loss = vec![Series::new("loss", points(|point| Some(point.loss.0)))];
+        panels.push(panel("largest eigenvalue of the Hessian along the training", "step", series));
+        panels.push(panel("loss of the examples looked at", "step", loss));
+    }
+    if let Some(spectrum) = &report.spectrum {
+        let series = vec![Series::new("density", density(&spectrum.points))];
+        let title = "spectrum of the Hessian: density of eigenvalues";
+        panels.push(Panel { scale: Scale::Log, ..panel(title, "eigenvalue", series) });
+    }
+    if let Some(slice) = &report.slice {
+        let number = |row: &Vec<Number>| row.iter().map(|x| x.0).collect::<Vec<f64>>();
+        let heat = Heat { x: slice.u.clone(), y: slice.v.clone(), values: slice.values.iter().map(number).collect() };
+        let middle = slice.v.len() / 2;
+        let first = slice.values.get(middle).map(number).unwrap_or_default();
+        let second = slice.values.iter().filter_map(|row| Some(row.get(middle)?.0)).collect::<Vec<f64>>();
+        let along = |name: &str, at: &[f64], values: Vec<f64>| {
+            Series::new(name, at.iter().copied().zip(values).collect::<Vec<_>>())
+        };
+        let lines = vec![along("first direction", &slice.u, first), along("second direction", &slice.v, second)];
+        let title = "loss over two random directions, filter by filter as long as the weights";
+        panels.push(Panel { heat: Some(heat), ..panel(title, "along the first direction", Vec::new()) });
+        panels.push(panel("loss along each of them", "distance from the weights", lines));
+    }
+    Chart { title: format!("{model}: curvature of the loss"), x_label: String::new(), panels }
+}
+
+fn panel(title: &str, x_label: &str, series: Vec<Series>) -> Panel {
+    Panel { title: title.into(), scale: Scale::Auto, series, x_label: Some(x_label.into()), heat: None }
+}
+
+/// Eigenvalues with their weights as a curve: each a bell a hundredth of the span wide.
+fn density(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    const PLACES: usize = 400;
+    let (low, high) = points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.0), h.max(p.0)));
+    let span = (high - low).max(f64::MIN_POSITIVE);
+    let width = span / 100.0;
+    let bell = |x: f64| (-0.5 * x * x).exp() / (width * std::f64::consts::TAU.sqrt());
+    let at = |place: usize| low - 0.04 * span + 1.08 * span * place as f64 / (PLACES - 1) as f64;
+    let value = |x: f64| points.iter().map(|(at, weight)| weight * bell((x - at) / width)).sum::<f64>();
+    // Below a millionth of what one eigenvalue in all would give there is only the tail of a bell.
+    let floor = 1e-6 / span;
+    (0..PLACES).map(|place| (at(place), value(at(place)).max(floor))).collect()
+}
+
+/// The report as a page.
+fn page(mut page: Page, report: &Report, chart: &Chart) -> Page {
+    let Sharpness { value, gradient_norm, largest, smallest, trace, along_gradient, .. } = &report.sharpness;
+    let figures = [
+        ("loss", number(*value)),
+        ("length of the gradient", number(*gradient_norm)),
+        ("largest eigenvalue", format!("{} ± {:.0e}", number(largest.value), largest.residual)),
+        ("smallest eigenvalue", format!("{} ± {:.0e}", number(smallest.value), smallest.residual)),
+        ("trace", format!("{} ± {:.0e}", number(trace.mean), trace.standard_error)),
+        ("along the gradient", number(*along_gradient)),
+        ("descent is stable below a rate of", maybe(report.sharpness.largest_stable_step.map(number))),
+    ];
+    page.figures(&figures);
+    page.picture(chart);
+    page.heading("Where the sharpest direction lies");
+    let row = |(path, share): &(String, f64)| vec![path.clone(), percent(*share)];
+    page.table(&["parameter", "#share"], &report.sharpness.sharpest.iter().map(row).collect::<Vec<_>>());
+    page
 }

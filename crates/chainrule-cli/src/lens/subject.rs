@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::experiment::{Found, failure};
 use crate::outcome::{self, Failure, Outcome};
+use crate::report::Page;
 
 /// What all of them look at.
 #[derive(clap::Args)]
@@ -35,6 +36,9 @@ pub struct Looked {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Also write the report as one HTML file with its pictures
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 impl Looked {
@@ -159,6 +163,18 @@ pub fn started(network: &Network, batch: &Batch) -> Network {
     tree::rebuild(&network, &eval_all(&tree::leaves(&network)))
 }
 
+/// A page for a report over a model or a run.
+pub fn page(looked: &Looked, what: &str, examples: usize, real: bool) -> Page {
+    let data = if real { "of its data" } else { "of random numbers, since the file names no data" };
+    let weights = match (&looked.weights, Path::new(&looked.model).is_dir()) {
+        (Some(file), _) => format!("weights of {}", file.display()),
+        (None, true) => "weights as they are now".to_owned(),
+        (None, false) => "first weights".to_owned(),
+    };
+    let under = format!("{examples} examples {data} · {weights} · seed {}", looked.seed);
+    Page::new(&format!("{what} of {}", looked.model), &under)
+}
+
 /// What is said before a report over no data.
 pub fn noted(real: bool, report: &str) -> String {
     format!("{}{report}", if real { "" } else { "over random numbers, since the file names no data\n" })
@@ -178,6 +194,11 @@ impl Subject {
     pub fn loss(&self, network: &Network) -> Tensor {
         let mut context = Context::training(Key::new(self.seed ^ 0xd0c));
         self.objective.loss(&mut network.clone(), &self.batch, &mut context).0
+    }
+
+    /// A page for a report over it.
+    pub fn page(&self, looked: &Looked, what: &str) -> Page {
+        page(looked, what, self.batch.len(), self.real)
     }
 
     pub fn print(&self, report: String) -> Outcome {

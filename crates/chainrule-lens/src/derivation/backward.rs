@@ -6,7 +6,7 @@ use super::names::{Names, wrapped};
 use super::walk::length;
 use super::{Equation, Symbol};
 use crate::place::Number;
-use chainrule::tensor::{Op, Tensor};
+use chainrule::tensor::{Op, Origin, Tensor};
 use std::collections::HashMap;
 
 /// Formulas longer than this get a name.
@@ -15,8 +15,8 @@ const LONG: usize = 64;
 /// All equations, parameters among them where they come up.
 pub(super) fn equations(graph: &Graph, names: &Names, symbols: &[Symbol], leaves: &[Tensor]) -> Vec<Equation> {
     let mut equations = Vec::new();
-    let start = (Form::Plain("1".into()), graph.number(&graph.value).ones_like());
-    let mut arrived: HashMap<Key, Vec<(Form, Tensor)>> = HashMap::from([(key(&graph.value), vec![start])]);
+    let start = (Form::Plain("1".into()), graph.number(&graph.value).ones_like(), graph.value.node().origin());
+    let mut arrived: HashMap<Key, Vec<(Form, Tensor, Origin)>> = HashMap::from([(key(&graph.value), vec![start])]);
     for node in graph.nodes.iter().rev() {
         for output in 0..node.node().types().len() {
             let at = node.output(output);
@@ -24,8 +24,11 @@ pub(super) fn equations(graph: &Graph, names: &Names, symbols: &[Symbol], leaves
             let formula = terms.iter().map(|term| term.0.text()).collect::<Vec<_>>().join(" + ");
             let total = terms.iter().map(|term| term.1.clone()).reduce(|a, b| a + b);
             let Some(total) = total.map(|total| total.eval()) else { continue };
+            // A parameter's line is that of its use.
+            let is_leaf = leaves.iter().any(|leaf| key(leaf) == key(&at));
+            let origin = terms.last().map(|term| term.2).filter(|_| is_leaf).unwrap_or(at.node().origin());
             let mut equation = |symbol: String, of: String| {
-                let (shape, norm, line) = (at.shape().to_vec(), Number(length(&total)), at.node().origin().into());
+                let (shape, norm, line) = (at.shape().to_vec(), Number(length(&total)), origin.into());
                 equations.push(Equation { symbol, of, formula: formula.clone(), shape, norm, line });
             };
             if let Some(place) = leaves.iter().position(|leaf| key(leaf) == key(&at)) {
@@ -38,7 +41,7 @@ pub(super) fn equations(graph: &Graph, names: &Names, symbols: &[Symbol], leaves
             let short = alone && formula.chars().count() < LONG && !name.starts_with('z');
             let form = match (terms.into_iter().next(), key(&at) == key(&graph.value)) {
                 (_, true) => Form::Plain("1".into()),
-                (Some((form, _)), _) if short => form,
+                (Some((form, ..)), _) if short => form,
                 _ => {
                     let symbol = delta(&name);
                     equation(symbol.clone(), name.clone());
@@ -48,7 +51,11 @@ pub(super) fn equations(graph: &Graph, names: &Names, symbols: &[Symbol], leaves
             for edge in &edges {
                 let Some(next) = graph.back(edge, &total) else { continue };
                 let form = passed(graph, names, (&at, edge), &form);
-                arrived.entry(key(&edge.target)).or_default().push((form, next));
+                arrived.entry(key(&edge.target)).or_default().push((
+                    form,
+                    next,
+                    edge.hops.get(edge.factor).map_or(&at, |hop| &hop.0).node().origin(),
+                ));
             }
         }
     }

@@ -113,7 +113,12 @@ fn mathml(formula: &str) -> String {
         match token {
             Token::Number(number) => _ = write!(text, "<mn>{number}</mn>"),
             Token::Name(word, below, above) => {
-                let base = format!("<mi>{}</mi>", escaped(word));
+                let base = match word {
+                    "where" | "else" | "not" | "of" | "the" | "back" | "through" => {
+                        format!("<mtext>\u{a0}{word}\u{a0}</mtext>")
+                    }
+                    _ => format!("<mi>{}</mi>", escaped(word)),
+                };
                 let above = above.map(|c| match c {
                     'ᵀ' => "<mo>⊤</mo>",
                     '²' => "<mn>2</mn>",

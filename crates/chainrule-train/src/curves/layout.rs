@@ -11,6 +11,10 @@ const TOP: f32 = 26.0;
 const TITLE_SPACE: f32 = 26.0;
 const PANEL_TITLE_SPACE: f32 = 30.0;
 const PANEL_HEIGHT: f32 = 250.0;
+/// Below a panel with an axis of its own.
+const OWN_LABEL: f32 = 28.0;
+/// A plane is as wide as it is high.
+const PLANE: f32 = 440.0;
 const PANEL_GAP: f32 = 36.0;
 const BOTTOM: f32 = 64.0;
 const LEGEND_GAP: f32 = 18.0;
@@ -20,12 +24,12 @@ const SWATCH: f32 = 26.0;
 
 const TITLE_SIZE: f32 = 19.0;
 const PANEL_TITLE_SIZE: f32 = 15.0;
-const LABEL_SIZE: f32 = 12.5;
+pub(super) const LABEL_SIZE: f32 = 12.5;
 
 /// Curves of up to this many points also get a dot at each.
 const DOTTED: usize = 60;
 
-const INK: Rgb = Rgb([0x24, 0x29, 0x2f]);
+pub(super) const INK: Rgb = Rgb([0x24, 0x29, 0x2f]);
 const FAINT_INK: Rgb = Rgb([0x57, 0x60, 0x6a]);
 const FRAME: Rgb = Rgb([0xa8, 0xb0, 0xb8]);
 const GRID: Rgb = Rgb([0xe3, 0xe6, 0xea]);
@@ -60,8 +64,14 @@ impl Rgb {
         format!("#{red:02x}{green:02x}{blue:02x}")
     }
 
+    /// What it is for, if it is neither a curve's nor an area's.
+    pub fn role(self) -> Option<&'static str> {
+        let roles = [(INK, "ink"), (FAINT_INK, "faint"), (FRAME, "frame"), (GRID, "grid"), (MINOR_GRID, "minor")];
+        roles.into_iter().find(|role| role.0 == self).map(|role| role.1)
+    }
+
     /// The colour a `share` of the way to another.
-    fn towards(self, other: Rgb, share: f32) -> Rgb {
+    pub(super) fn towards(self, other: Rgb, share: f32) -> Rgb {
         let channel = |at: usize| (self.0[at] as f32 * (1.0 - share) + other.0[at] as f32 * share).round() as u8;
         Rgb([channel(0), channel(1), channel(2)])
     }
@@ -83,6 +93,7 @@ pub enum Anchor {
 #[allow(missing_docs)]
 pub enum Mark {
     Line { points: Vec<[f32; 2]>, color: Rgb, width: f32, dashed: bool },
+    Area { points: Vec<[f32; 2]>, color: Rgb },
     Dot { at: [f32; 2], radius: f32, color: Rgb },
     Text { at: [f32; 2], text: String, size: f32, color: Rgb, anchor: Anchor, strong: bool },
 }
@@ -105,35 +116,72 @@ pub fn page(chart: &Chart) -> Page {
     let title = font.elided(&chart.title, TITLE_SIZE, WIDTH - LEFT - RIGHT);
     text(&mut marks, [LEFT, TOP + TITLE_SIZE * 0.5], &title, TITLE_SIZE, INK, Anchor::Start, true);
     let legend = chart.panels.iter().map(|panel| legend_width(panel, &font)).fold(0.0, f32::max);
-    let all = chart.panels.iter().flat_map(|panel| &panel.series).flat_map(|series| &series.points);
-    let x_axis = Axis::over(all.map(|point| point.0), Scale::Linear, 0.0);
+    let shared = || chart.panels.iter().filter(|panel| panel.x_label.is_none());
+    let all = shared().flat_map(|panel| &panel.series).flat_map(|series| &series.points);
+    let planes = shared().filter_map(|panel| panel.heat.as_ref()).flat_map(|heat| heat.x.iter().copied());
+    let shared_axis = Axis::over(all.map(|point| point.0).chain(planes), Scale::Linear, 0.0);
 
     let mut top = TOP + TITLE_SPACE;
     for panel in &chart.panels {
         top += PANEL_TITLE_SPACE;
-        let frame = Frame { left: LEFT, right: WIDTH - RIGHT - legend, top, bottom: top + PANEL_HEIGHT };
-        let y_axis =
-            Axis::over(panel.series.iter().flat_map(|series| &series.points).map(|point| point.1), panel.scale, 0.04);
-        Drawing { frame, x_axis, y_axis, font: &font, marks: &mut marks }.panel(panel, &chart.x_label);
+        let (right, height) = match &panel.heat {
+            Some(_) => (LEFT + PLANE, PLANE),
+            None => (WIDTH - RIGHT - legend, PANEL_HEIGHT),
+        };
+        let frame = Frame { left: LEFT, right, top, bottom: top + height };
+        let values = panel.series.iter().flat_map(|series| &series.points).map(|point| point.1);
+        let areas = panel.series.iter().any(|series| series.weight == Weight::Area);
+        let y_axis = match &panel.heat {
+            Some(heat) => Axis::over(heat.y.iter().copied(), Scale::Linear, 0.0),
+            // Parts of a whole begin at nothing.
+            None if areas => Axis::over(values.chain([0.0]), Scale::Linear, 0.0),
+            None => Axis::over(values, panel.scale, 0.04),
+        };
+        let x_axis = if panel.x_label.is_some() { own_axis(panel) } else { shared_axis };
+        let x_label = panel.x_label.as_ref().unwrap_or(&chart.x_label);
+        Drawing { frame, x_axis, y_axis, font: &font, marks: &mut marks }.panel(panel, x_label);
         top = frame.bottom + PANEL_GAP;
+        if panel.x_label.is_some() {
+            let middle = [(frame.left + frame.right) / 2.0, frame.bottom + 44.0];
+            text(&mut marks, middle, x_label, LABEL_SIZE, INK, Anchor::Middle, false);
+            top += OWN_LABEL;
+        }
     }
     let bottom = top - PANEL_GAP;
-    if !chart.panels.is_empty() {
+    if shared().next().is_some() {
         let middle = (LEFT + WIDTH - RIGHT - legend) / 2.0;
         text(&mut marks, [middle, bottom + 44.0], &chart.x_label, LABEL_SIZE, INK, Anchor::Middle, false);
     }
     Page { width: WIDTH, height: bottom + BOTTOM, marks }
 }
 
-fn text(marks: &mut Vec<Mark>, at: [f32; 2], text: &str, size: f32, color: Rgb, anchor: Anchor, strong: bool) {
+/// The axis of a panel that shares none.
+fn own_axis(panel: &Panel) -> Axis {
+    let across = panel.series.iter().flat_map(|series| &series.points).map(|point| point.0);
+    Axis::over(across.chain(panel.heat.iter().flat_map(|heat| heat.x.iter().copied())), Scale::Linear, 0.0)
+}
+
+pub(super) fn text(
+    marks: &mut Vec<Mark>,
+    at: [f32; 2],
+    text: &str,
+    size: f32,
+    color: Rgb,
+    anchor: Anchor,
+    strong: bool,
+) {
     marks.push(Mark::Text { at, text: text.into(), size, color, anchor, strong });
 }
 
 /// Name and last value of each curve that has a name.
 fn legend_entries(panel: &Panel) -> Vec<(&Series, String)> {
-    let full = panel.series.iter().filter(|series| series.weight == Weight::Full);
-    full.map(|series| (series, series.points.last().map_or(String::new(), |last| axis::value(last.1, panel.scale))))
-        .collect()
+    let full = panel.series.iter().filter(|series| series.weight != Weight::Pale);
+    // The height of a stacked area is not its own value.
+    let last = |series: &Series| match series.weight {
+        Weight::Area => String::new(),
+        _ => series.points.last().map_or(String::new(), |last| axis::value(last.1, panel.scale)),
+    };
+    full.map(|series| (series, last(series))).collect()
 }
 
 fn legend_width(panel: &Panel, font: &Font) -> f32 {
@@ -145,20 +193,20 @@ fn legend_width(panel: &Panel, font: &Font) -> f32 {
 
 /// The rectangle that curves are drawn in.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
-    left: f32,
-    right: f32,
-    top: f32,
-    bottom: f32,
+pub(super) struct Frame {
+    pub left: f32,
+    pub right: f32,
+    pub top: f32,
+    pub bottom: f32,
 }
 
 /// One panel being drawn.
-struct Drawing<'a> {
-    frame: Frame,
+pub(super) struct Drawing<'a> {
+    pub frame: Frame,
     x_axis: Axis,
     y_axis: Axis,
     font: &'a Font,
-    marks: &'a mut Vec<Mark>,
+    pub marks: &'a mut Vec<Mark>,
 }
 
 impl Drawing<'_> {
@@ -167,19 +215,23 @@ impl Drawing<'_> {
         text(self.marks, [left, top - 10.0], &panel.title, PANEL_TITLE_SIZE, INK, Anchor::Start, true);
         self.grid();
         let colors = colors(panel);
-        for (series, &color) in panel.series.iter().zip(&colors) {
+        if let Some(heat) = &panel.heat {
+            super::heat::draw(self, heat);
+        }
+        self.areas(panel, &colors);
+        for (series, &color) in panel.series.iter().zip(&colors).filter(|series| series.0.weight != Weight::Area) {
             self.series(series, color);
         }
         self.non_finite(panel, x_label);
         self.line(vec![[left, top], [left, bottom], [right, bottom]], FRAME, 1.2, false);
-        if panel.series.iter().all(|series| series.points.is_empty()) {
+        if panel.heat.is_none() && panel.series.iter().all(|series| series.points.is_empty()) {
             let middle = [(left + right) / 2.0, (top + bottom) / 2.0];
             text(self.marks, middle, "no data", LABEL_SIZE, FAINT_INK, Anchor::Middle, false);
         }
         self.legend(panel, &colors);
     }
 
-    fn line(&mut self, points: Vec<[f32; 2]>, color: Rgb, width: f32, dashed: bool) {
+    pub(super) fn line(&mut self, points: Vec<[f32; 2]>, color: Rgb, width: f32, dashed: bool) {
         self.marks.push(Mark::Line { points, color, width, dashed });
     }
 
@@ -200,14 +252,32 @@ impl Drawing<'_> {
         }
     }
 
-    fn at(&self, (x, y): (f64, f64)) -> [f32; 2] {
+    pub(super) fn at(&self, (x, y): (f64, f64)) -> [f32; 2] {
         let Frame { left, right, top, bottom } = self.frame;
         [left + (right - left) * self.x_axis.at(x) as f32, bottom + (top - bottom) * self.y_axis.at(y) as f32]
     }
 
+    /// Each area between its curve and that of the one before it.
+    fn areas(&mut self, panel: &Panel, colors: &[Rgb]) {
+        let bottom = self.frame.bottom;
+        let mut below: Option<Vec<[f32; 2]>> = None;
+        for (series, &color) in panel.series.iter().zip(colors).filter(|series| series.0.weight == Weight::Area) {
+            let finite = series.points.iter().filter(|point| point.0.is_finite() && point.1.is_finite());
+            let above = thinned(finite.map(|&point| self.at(point)).collect());
+            if above.is_empty() {
+                continue;
+            }
+            let ends = [above[0], above[above.len() - 1]].map(|[x, _]| [x, bottom]);
+            let floor = below.take().unwrap_or_else(|| ends.to_vec());
+            let points = above.iter().copied().chain(floor.into_iter().rev()).collect();
+            self.marks.push(Mark::Area { points, color });
+            below = Some(above);
+        }
+    }
+
     fn series(&mut self, series: &Series, color: Rgb) {
         let (color, width) = match series.weight {
-            Weight::Full => (color, 1.9),
+            Weight::Full | Weight::Area => (color, 1.9),
             Weight::Pale => (color.towards(Rgb([255; 3]), 0.68), 0.9),
         };
         let drawn = |point: &&(f64, f64)| point.0.is_finite();
@@ -239,7 +309,7 @@ impl Drawing<'_> {
 
     fn legend(&mut self, panel: &Panel, colors: &[Rgb]) {
         let entries = legend_entries(panel);
-        let full = panel.series.iter().zip(colors).filter(|(series, _)| series.weight == Weight::Full);
+        let full = panel.series.iter().zip(colors).filter(|(series, _)| series.weight != Weight::Pale);
         let colors: Vec<Rgb> = full.map(|(_, &color)| color).collect();
         let rows = ((self.frame.bottom - self.frame.top) / LEGEND_ROW) as usize;
         // Of too many, the first and the last are named.
@@ -255,7 +325,8 @@ impl Drawing<'_> {
                 }
                 continue;
             }
-            self.line(vec![[left, y], [left + SWATCH - 8.0, y]], colors[at], 2.6, false);
+            let width = if series.weight == Weight::Area { 10.0 } else { 2.6 };
+            self.line(vec![[left, y], [left + SWATCH - 8.0, y]], colors[at], width, false);
             let value_width = self.font.width(value, LABEL_SIZE);
             let room = WIDTH - RIGHT / 2.0 - (left + SWATCH) - value_width - 10.0;
             let name = self.font.elided(&series.name, LABEL_SIZE, room);
@@ -267,19 +338,24 @@ impl Drawing<'_> {
     }
 }
 
+/// The colour at a share of the way along the ramp.
+pub(super) fn ramp(share: f32) -> Rgb {
+    let along = share.clamp(0.0, 1.0) * (RAMP.len() - 1) as f32;
+    let stop = (along as usize).min(RAMP.len() - 2);
+    RAMP[stop].towards(RAMP[stop + 1], along - stop as f32)
+}
+
 /// A colour for each curve; a pale one has that of the full one after it.
 fn colors(panel: &Panel) -> Vec<Rgb> {
-    let full = panel.series.iter().filter(|series| series.weight == Weight::Full).count();
+    let full = panel.series.iter().filter(|series| series.weight != Weight::Pale).count();
     let mut next = 0;
     let mut color = |series: &Series| {
         let color = if full <= COLORS.len() {
             COLORS[next % COLORS.len()]
         } else {
-            let along = next.min(full - 1) as f32 / (full - 1) as f32 * (RAMP.len() - 1) as f32;
-            let stop = (along as usize).min(RAMP.len() - 2);
-            RAMP[stop].towards(RAMP[stop + 1], along - stop as f32)
+            ramp(next.min(full - 1) as f32 / (full - 1) as f32)
         };
-        next += (series.weight == Weight::Full) as usize;
+        next += (series.weight != Weight::Pale) as usize;
         color
     };
     panel.series.iter().map(&mut color).collect()

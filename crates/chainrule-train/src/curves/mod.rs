@@ -5,6 +5,7 @@
 
 mod axis;
 mod font;
+mod heat;
 mod layout;
 mod png;
 mod svg;
@@ -51,6 +52,8 @@ pub enum Weight {
     Full,
     /// A thin pale line in the colour of the next full one and without a name: what that one is the mean of.
     Pale,
+    /// Filled down to the area before it in the panel, or to the bottom: parts of a whole, stacked by who gives them.
+    Area,
 }
 
 /// One curve.
@@ -80,6 +83,21 @@ pub struct Panel {
     pub scale: Scale,
     /// The curves.
     pub series: Vec<Series>,
+    /// Values over a plane, in place of curves.
+    pub heat: Option<Heat>,
+    /// What its own horizontal axis counts; without, it has the chart's.
+    pub x_label: Option<String>,
+}
+
+/// Values over a plane, as colours and lines of equal height, in equal steps of the logarithm above the lowest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heat {
+    /// Positions across, rising.
+    pub x: Vec<f64>,
+    /// Positions upwards, rising.
+    pub y: Vec<f64>,
+    /// A row for each position upwards. A value that is not finite leaves its place empty.
+    pub values: Vec<Vec<f64>>,
 }
 
 /// Panels under one title.
@@ -96,7 +114,13 @@ pub struct Chart {
 impl Chart {
     /// The chart as an SVG document.
     pub fn svg(&self) -> String {
-        svg::write(&layout::page(self))
+        svg::write(&layout::page(self), false)
+    }
+
+    /// The chart as an SVG element for a page: as wide as there is room, without a background, its neutral colours given by the
+    /// classes `ink`, `faint`, `frame`, `grid` and `minor`, so that the page's own style decides them.
+    pub fn inline_svg(&self) -> String {
+        svg::write(&layout::page(self), true)
     }
 
     /// The chart as a PNG file, two pixels to the unit of the SVG.
@@ -166,7 +190,7 @@ impl TrainingCurves {
         let mut panel = |title: &str, scale, series: Vec<Series>| {
             let series: Vec<Series> = series.into_iter().filter(|series| !series.points.is_empty()).collect();
             if !series.is_empty() {
-                panels.push(Panel { title: title.replace('_', " "), scale, series });
+                panels.push(Panel { title: title.replace('_', " "), scale, series, ..Panel::default() });
             }
         };
         let held_out = if self.held_out.is_empty() { "validation" } else { &self.held_out };
@@ -294,7 +318,8 @@ mod tests {
         ];
         for points in strange {
             for scale in [Scale::Auto, Scale::Linear, Scale::Log, Scale::Percent] {
-                let panel = Panel { title: "p".into(), scale, series: vec![Series::new("s", points)] };
+                let panel =
+                    Panel { title: "p".into(), scale, series: vec![Series::new("s", points)], ..Panel::default() };
                 let chart = Chart { title: "a<b & \"c\"\u{1}".repeat(40), x_label: "step".into(), panels: vec![panel] };
                 let svg = chart.svg();
                 assert!(!svg.contains("NaN") && !svg.contains("inf\""), "{points:?} {scale:?}\n{svg}");
@@ -328,5 +353,31 @@ mod tests {
         }
         // At the end only the past half of the window is left.
         assert_eq!(series[1].points[399], (399.0, 397.0));
+    }
+
+    #[test]
+    fn areas_are_stacked_and_planes_have_colours_and_heights() {
+        let area = |name: &str, high: f64| Series {
+            weight: Weight::Area,
+            ..Series::new(name, vec![(0.0, high), (1.0, high * 2.0)])
+        };
+        let values = (0..5).map(|y| (0..5).map(|x| ((x - 2) * (x - 2) + (y - 2) * (y - 2)) as f64).collect()).collect();
+        let places: Vec<f64> = (0..5).map(f64::from).collect();
+        let heat = Heat { x: places.clone(), y: places, values };
+        let chart = Chart {
+            title: "t".into(),
+            x_label: "step".into(),
+            panels: vec![
+                Panel { title: "parts".into(), series: vec![area("a", 1.0), area("b", 3.0)], ..Panel::default() },
+                Panel { heat: Some(heat), x_label: Some("first".into()), ..Panel::default() },
+            ],
+        };
+        let svg = chart.svg();
+        // Two areas, a cell for each value, and the scale beside.
+        assert_eq!(svg.matches("<polygon").count(), 2 + 25 + 40, "{svg}");
+        assert!(svg.contains(">first</text>") && svg.contains(">step</text>"));
+        let inline = chart.inline_svg();
+        assert!(inline.contains("class=\"ink\"") && !inline.contains("<rect") && !inline.contains("width=\"1000\""));
+        assert!(chart.png().unwrap().starts_with(&[0x89, b'P', b'N', b'G']));
     }
 }

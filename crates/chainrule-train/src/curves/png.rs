@@ -44,6 +44,15 @@ fn paint(picture: &mut Pixmap, mark: &Mark, font: &Font) {
                 picture.stroke_path(&path, &solid(*color), &stroke, scale, None);
             }
         }
+        Mark::Area { points, color } => {
+            for (at, [x, y]) in points.iter().enumerate() {
+                if at == 0 { path.move_to(*x, *y) } else { path.line_to(*x, *y) }
+            }
+            path.close();
+            if let Some(path) = path.finish() {
+                picture.fill_path(&path, &solid(*color), FillRule::Winding, scale, None);
+            }
+        }
         Mark::Dot { at: [x, y], radius, color } => {
             path.push_circle(*x, *y, *radius);
             if let Some(path) = path.finish() {

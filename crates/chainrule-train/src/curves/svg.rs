@@ -2,19 +2,30 @@
 
 use std::fmt::Write;
 
-use super::layout::{Anchor, Mark, Page};
+use super::layout::{Anchor, Mark, Page, Rgb};
 
 /// The document.
-pub fn write(page: &Page) -> String {
+pub fn write(page: &Page, inline: bool) -> String {
     let mut out = String::new();
     let (width, height) = (page.width, page.height);
     // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+    let _ = match inline {
+        true => writeln!(
+            out,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+             font-family=\"'DejaVu Sans', Verdana, sans-serif\">"
+        ),
+        false => writeln!(
+            out,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"'DejaVu Sans', Verdana, sans-serif\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
-    );
+        ),
+    };
+    let class = |color: &Rgb| match color.role().filter(|_| inline) {
+        Some(role) => format!(" class=\"{role}\""),
+        None => String::new(),
+    };
     for mark in &page.marks {
         let _ = match mark {
             Mark::Line { points, color, width, dashed } => {
@@ -23,10 +34,17 @@ pub fn write(page: &Page) -> String {
                 writeln!(
                     out,
                     "<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{width}\" \
-                     stroke-linejoin=\"round\"{dash}/>",
+                     stroke-linejoin=\"round\"{dash}{}/>",
                     points.join(" "),
-                    color.hex()
+                    color.hex(),
+                    class(color)
                 )
+            }
+            Mark::Area { points, color } => {
+                let points: Vec<String> = points.iter().map(|[x, y]| format!("{},{}", short(*x), short(*y))).collect();
+                // Its own colour around it closes the seams between neighbours.
+                let (points, hex) = (points.join(" "), color.hex());
+                writeln!(out, "<polygon points=\"{points}\" fill=\"{hex}\" stroke=\"{hex}\" stroke-width=\"0.5\"/>")
             }
             Mark::Dot { at: [x, y], radius, color } => writeln!(
                 out,
@@ -45,10 +63,11 @@ pub fn write(page: &Page) -> String {
                 writeln!(
                     out,
                     "<text x=\"{}\" y=\"{}\" font-size=\"{size}\" fill=\"{}\" text-anchor=\"{anchor}\"\
-                     {weight}>{}</text>",
+                     {weight}{}>{}</text>",
                     short(*x),
                     short(*y),
                     color.hex(),
+                    class(color),
                     escaped(text)
                 )
             }
