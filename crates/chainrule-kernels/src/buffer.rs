@@ -137,8 +137,8 @@ pub struct Lease {
 impl Lease {
     /// Panics unless every write is disjoint from every other range; reads may overlap.
     pub fn new(reads: impl IntoIterator<Item = Range<usize>>, writes: impl IntoIterator<Item = Range<usize>>) -> Lease {
-        let (reads, writes): (SmallVec<[Range<usize>; 4]>, SmallVec<[Range<usize>; 2]>) =
-            (reads.into_iter().collect(), writes.into_iter().collect());
+        let reads: SmallVec<[Range<usize>; 4]> = reads.into_iter().collect();
+        let writes: SmallVec<[Range<usize>; 2]> = writes.into_iter().collect();
         let apart =
             |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start || a.is_empty() || b.is_empty();
         for (i, write) in writes.iter().enumerate() {
@@ -267,6 +267,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside an arena of 256")]
     fn an_arena_refuses_what_it_has_not() {
-        Arena::new(256).lend(&Lease::new([0..65], [256..257]));
+        Arena::new(256).lend(&Lease::new([0..65, 0..1], [256..257, 128..192]));
     }
 }

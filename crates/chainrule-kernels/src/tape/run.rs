@@ -13,6 +13,9 @@ use smallvec::SmallVec;
 const TILE_BYTES: usize = 24 * 1024;
 /// Longest and shortest tile, in elements (a space smaller than the shortest is one tile).
 const TILE: (usize, usize) = (1024, 64);
+/// Bytes of outputs from which they go past the caches: who reads them finds them in memory anyway, and lines that are
+/// written whole need not be read first.
+const STREAM: usize = 32 << 20;
 /// Work that is worth handing to another thread, in elements times what a step on one takes: a few microseconds.
 const CHUNK_WORK: usize = 1 << 16;
 
@@ -38,6 +41,8 @@ struct Run<'a> {
     row: usize,
     /// Memory of each output, its element size, and whether it must wait until the tile's end.
     outputs: &'a [(Shared<u8>, usize, bool)],
+    /// Whether outputs go past the caches.
+    stream: bool,
     tile: usize,
     /// Bytes of working memory of a tile.
     bytes: usize,
@@ -105,6 +110,11 @@ impl Tape {
                 }
             });
         }
+        let bytes = |outputs: &[(Shared<u8>, usize, bool)]| outputs.iter().map(|o| o.1 * total).sum::<usize>();
+        let stream = bytes(&shared) >= STREAM && !sources.iter().any(|source| matches!(source, Source::InPlace(_)));
+        if stream {
+            shared.iter_mut().for_each(|output| output.2 = true);
+        }
         let widths: usize = self.registers.iter().map(|&w| w as usize).sum::<usize>()
             + self.constants.iter().map(|c| c.size as usize).sum::<usize>()
             + operands.iter().map(|o| if let Operand::Direct(..) = o { 0 } else { 8 }).sum::<usize>()
@@ -115,7 +125,7 @@ impl Tape {
         // Wide elements first, so that every tile of a part is aligned; 64 bytes between parts.
         let bytes = widths * tile + 64 * (4 + operands.len() + shared.len() + self.constants.len());
         let (operands, walks, outputs) = (&operands[..], &walks[..], &shared[..]);
-        let run = Run { tape: self, operands, walks, row, outputs, tile, bytes };
+        let run = Run { tape: self, operands, walks, row, outputs, stream, tile, bytes };
         let chunk = (CHUNK_WORK / (self.weight + 1)).max(tile).div_ceil(tile) * tile;
         in_tiles(pool, total, chunk, |start, len| run.chunk(start, len));
     }
@@ -243,10 +253,41 @@ impl Run<'_> {
                 // SAFETY: the tile's own part of the output, and a tile of scratch.
                 unsafe {
                     let from = std::ptr::with_exposed_provenance::<u8>(*slot);
-                    std::ptr::copy_nonoverlapping(from, memory.pointer().add(start * size), n * size);
+                    let to = memory.pointer().add(start * size);
+                    match self.stream {
+                        true => stream(from, to, n * size),
+                        false => std::ptr::copy_nonoverlapping(from, to, n * size),
+                    }
                 }
             }
         }
+    }
+}
+
+/// Copies past the caches.
+///
+/// # Safety
+/// As for `copy_nonoverlapping`.
+unsafe fn stream(from: *const u8, to: *mut u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's promise; `to` is aligned where vectors are written, and later loads of this thread and of those
+    // it hands over to see them after the fence.
+    unsafe {
+        use std::arch::x86_64::{_mm_loadu_ps, _mm_sfence, _mm_stream_ps};
+        let head = to.align_offset(64).min(bytes);
+        let whole = (bytes - head) & !63;
+        std::ptr::copy_nonoverlapping(from, to, head);
+        for at in (head..head + whole).step_by(16) {
+            _mm_stream_ps(to.add(at).cast(), _mm_loadu_ps(from.add(at).cast()));
+        }
+        let done = head + whole;
+        std::ptr::copy_nonoverlapping(from.add(done), to.add(done), bytes - done);
+        _mm_sfence();
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, bytes)
     }
 }
 

@@ -401,3 +401,20 @@ fn products_join_their_sums() {
         assert_eq!(Tape::new(&[dtype; 1], square, &[2]).unwrap().steps(), 2);
     }
 }
+
+/// Outputs so large that they go past the caches have the bits of small ones, in unaligned tiles and at the ends too.
+#[test]
+fn large_outputs_go_past_the_caches() {
+    let n = (8 << 20) + 13; // floats: over 32 MB
+    let program = vec![load(0), constant(Scalar::F32(3.0)), I::Binary(Binary::Mul, 0, 1), I::Unary(Unary::Neg, 2)];
+    let tape = Tape::new(&[DType::F32], program, &[3]).unwrap();
+    let x = Buffer::from_slice(&(0..n).map(|i| i as f32).collect::<Vec<_>>());
+    let layout = Layout::contiguous(&[n]);
+    for threads in [1, 2] {
+        let mut out = Buffer::zeroed(4 * n);
+        let source = Source::View(crate::view::View::new(x.bytes(), DType::F32, &layout));
+        tape.run(&Pool::new(threads), &[n], &[source], &mut [ViewMut::new(out.bytes_mut(), DType::F32)]);
+        let wrong = out.as_slice::<f32>().iter().enumerate().find(|(i, y)| **y != -3.0 * (*i as f32));
+        assert!(wrong.is_none(), "{wrong:?}");
+    }
+}
