@@ -72,12 +72,18 @@ class Runner:
 
     def call(self, command):
         """The JSON that a command prints last. Its exit code may be 1 where a training is lost."""
-        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, stderr=None if self.a.verbose else subprocess.PIPE)
+        err = None if self.a.verbose else subprocess.PIPE
+        # In a group of its own, so that it hears of Ctrl-C once, from here: a second one would end it unsaved.
+        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, stderr=err, start_new_session=True)
         try:
             out, err = child.communicate()
         except KeyboardInterrupt:
-            # The child heard it too: a training saves itself and ends.
-            child.wait()
+            # A training saves itself and ends after its step.
+            child.send_signal(signal.SIGINT)
+            try:
+                child.communicate()
+            except KeyboardInterrupt:
+                child.kill()
             raise Stopped from None
         if child.returncode == 1 and (err is None or "became" in err):
             return {"diverged": True}
