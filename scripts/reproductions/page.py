@@ -14,7 +14,7 @@ def number(result, key):
 
 def shown(value, form):
     if value is None:
-        return "lost"
+        return "none" if form == "plain" else "lost"
     if form == "percent":
         return f"{100 * value:.2f} %"
     if form == "power":
@@ -33,7 +33,8 @@ def cell(values, form):
         return "–"
     known = [value for value in values if value is not None]
     if not known:
-        return "lost" if len(values) == 1 else f"lost in all {len(values)}"
+        none = shown(None, form)
+        return none if len(values) == 1 else f"{none} in all {len(values)}"
     text = shown(mean(known), form)
     if len(known) > 1:
         text += f" ({shown(min(known), form)} to {shown(max(known), form)})"
