@@ -113,7 +113,7 @@ LINES = [
             recipe=net, name=net, seeds=(2, 2), minutes=minutes)
       for net, bar, minutes in [("plain-20", {}, (0.7, 1)), ("plain-56", {"over": "plain-20"}, (1.8, 3)),
                                 ("resnet-56", {"under": "plain-56"}, (1.8, 3))]),
-    line("wgan-gp", ("recipe", "wgan-gp"), ("adversarial.py", "wgan-gp"), *made(), score=True, seeds=(2, 3), minutes=(6, 8)),
+    line("wgan-gp", ("recipe", "wgan-gp"), ("adversarial.py", "wgan-gp"), *made(), score=True, seeds=(2, 3), minutes=(13, 14)),
     line("dcgan", ("recipe", "dcgan", "--epochs", "4"), ("adversarial.py", "dcgan"), *made(), score=True,
          seeds=(2, 3), minutes=(6, 7)),
     image("vit-mnist", accuracy(least=0.985), seeds=(1, 1), minutes=(10, 12)),
