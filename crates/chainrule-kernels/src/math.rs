@@ -56,7 +56,7 @@ pub(crate) fn exp<A: Arch>(x: f32) -> f32 {
     (1.0 + p) * power_of_two(half) * power_of_two(n - half)
 }
 
-/// eˣ − 1. At most 1.52 ulp.
+/// eˣ − 1. At most 1.57 ulp.
 #[inline(always)]
 pub(crate) fn expm1<A: Arch>(x: f32) -> f32 {
     let c = if x > 89.0 { 89.0 } else { x };
@@ -129,7 +129,7 @@ pub(crate) fn log1p<A: Arch>(x: f32) -> f32 {
 }
 
 /// tanh x = (e²ˣ − 1) / (e²ˣ + 1), from e²ˣ − 1, which loses nothing near 0.
-/// At most 2.27 ulp.
+/// At most 2.42 ulp.
 #[inline(always)]
 pub(crate) fn tanh<A: Arch>(x: f32) -> f32 {
     let a = x.abs();
@@ -150,7 +150,7 @@ pub(crate) fn sigmoid<A: Arch>(x: f32) -> f32 {
 }
 
 /// erf x: two polynomials after N. Juffa, "Fast and accurate erff" (below and above 0.9277).
-/// At most 1.36 ulp.
+/// At most 1.52 ulp.
 #[inline(always)]
 pub(crate) fn erf<A: Arch>(x: f32) -> f32 {
     let t = x.abs();

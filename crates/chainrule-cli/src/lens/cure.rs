@@ -32,7 +32,7 @@ pub fn changes(diagnosis: Diagnosis, flow: &GradientFlow, spec: &Spec, training:
     let clip = Change::ClipNorm(1.0);
     let warm = Change::WarmUp((training.steps / 2).max(1));
     let f32 = || Change::Precision("f32".into());
-    let lists = match diagnosis {
+    match diagnosis {
         Diagnosis::Vanishing => vec![
             vec![start()],
             vec![relu()],
@@ -82,8 +82,7 @@ pub fn changes(diagnosis: Diagnosis, flow: &GradientFlow, spec: &Spec, training:
         | Diagnosis::DominatedTerm
         | Diagnosis::BatchLeak
         | Diagnosis::EvaluationDiffers => Vec::new(),
-    };
-    lists
+    }
 }
 
 /// A number of one digit, as people write rates.

@@ -184,7 +184,6 @@ impl Examination<'_> {
     }
 
     /// Changes of the file, each from first values, and the texts they make.
-    #[expect(clippy::type_complexity, reason = "two lists")]
     fn changes_tried(
         &self,
         diagnosis: Diagnosis,
