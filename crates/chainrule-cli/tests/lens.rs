@@ -108,6 +108,29 @@ fn a_pair_of_networks_has_both_in_its_memory() {
 }
 
 #[test]
+fn either_of_a_pair_is_explained_checked_and_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pair.toml");
+    let text = "[example]\ninput = [6]\nno_target = true\n[model]\nkind = \"gan\"\nnoise = 4\n\
+                [model.generator]\nlayers = [{ linear = 16, name = \"grow\" }, \"tanh\", { linear = 6 }]\n\
+                [model.discriminator]\nlayers = [{ linear = 16, name = \"look\" }, \"tanh\", { linear = 1 }]\n";
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("a path");
+    for (network, layer) in [("generator", "grow"), ("discriminator", "look")] {
+        for command in ["explain", "check"] {
+            let (code, out, err) = run(&[command, file, "--batch", "4", "--network", network]);
+            assert!(code == 0 && out.contains(&format!("{layer}.weight")), "{command} {network}: {out}{err}");
+        }
+        let (code, out, err) = run(&["sharpness", file, "--batch", "4", "--network", network]);
+        assert!(code == 0 && out.contains("largest eigenvalue"), "{network}: {out}{err}");
+    }
+    let (code, out, err) = run(&["explain", file, "--batch", "4"]);
+    assert!(code == 0 && out.contains("grow.weight") && !out.contains("look.weight"), "{out}{err}");
+    let (code, _, err) = run(&["check", "digits-mlp", "--network", "generator"]);
+    assert!(code == 2 && err.contains("one network"), "{code} {err}");
+}
+
+#[test]
 fn a_run_is_looked_at_with_its_own_weights_data_and_rate() {
     let folder = tempfile::tempdir().expect("a folder");
     let runs = folder.path().join("runs");

@@ -1,7 +1,7 @@
 //! Transcendental functions of f32, written without branches so that loops over them become vector code.
 //!
 //! Each function names its source and its largest error in units in the last place, as the tests below measure it
-//! over a dense sample. f64 functions are not here: the standard library's are taken, element by element.
+//! over a dense sample, and a slow one over every f32. f64 functions are not here: the standard library's are taken, element by element.
 
 use crate::simd::Arch;
 
@@ -96,7 +96,7 @@ fn split(x: f32) -> (f32, i32) {
     (f32::from_bits((bits & 0x007f_ffff) + 0x3f35_04f3) - 1.0, e)
 }
 
-/// ln x. At most 0.78 ulp.
+/// ln x. At most 0.83 ulp.
 #[inline(always)]
 pub(crate) fn log<A: Arch>(x: f32) -> f32 {
     let tiny = x < f32::MIN_POSITIVE;
@@ -110,7 +110,7 @@ pub(crate) fn log<A: Arch>(x: f32) -> f32 {
 }
 
 /// ln(1 + x): as `log`, with the rounding error of 1 + x given back to f.
-/// At most 0.79 ulp.
+/// At most 1.40 ulp.
 #[inline(always)]
 pub(crate) fn log1p<A: Arch>(x: f32) -> f32 {
     let u = 1.0 + x;
@@ -141,7 +141,7 @@ pub(crate) fn tanh<A: Arch>(x: f32) -> f32 {
 }
 
 /// 1 / (1 + e⁻ˣ), from e^(−|x|) so that nothing overflows.
-/// At most 2.00 ulp.
+/// At most 2.41 ulp.
 #[inline(always)]
 pub(crate) fn sigmoid<A: Arch>(x: f32) -> f32 {
     let z = exp::<A>(-x.abs());

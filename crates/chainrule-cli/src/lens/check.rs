@@ -1,6 +1,6 @@
 //! `chainrule check`: are the gradients right, and what do f32 and bf16 lose of them.
 
-use chainrule_lens::check::{LeafCheck, LeafPrecision, Status};
+use chainrule_lens::check::{LeafCheck, Precision, Status};
 use chainrule_lens::{CheckOptions, GradientCheck, check_gradients_with};
 use chainrule_train::curves::{Chart, Panel, Scale, Series};
 
@@ -72,20 +72,27 @@ fn page(subject: &Subject, looked: &Looked, report: &GradientCheck) -> Page {
             .worst
             .as_ref()
             .map(|worst| format!("{} for {} at {:?}", worst.derivative, worst.differences, worst.index));
+        let line = leaf.line.as_ref().map(|line| line.to_string());
         let numbers = [leaf.derivative, leaf.differences].map(|x| x.to_string());
         let errors = [leaf.relative_error, leaf.forward_reverse].map(|x| format!("{:.1e}", x.0));
-        [&[leaf.path.clone(), leaf.status.to_string(), leaf.ty.clone()], &numbers[..], &errors[..], &[maybe(worst)]]
-            .concat()
+        [
+            &[leaf.path.clone(), leaf.status.to_string(), leaf.ty.clone()],
+            &numbers[..],
+            &errors[..],
+            &[maybe(line), maybe(worst)],
+        ]
+        .concat()
     };
-    let columns = ["parameter", "", "type", "#derivative", "#differences", "#error", "#forward − reverse", "worst"];
+    let columns =
+        ["parameter", "", "type", "#derivative", "#differences", "#error", "#forward − reverse", "line", "worst"];
     page.table(&columns, &report.leaves.iter().map(row).collect::<Vec<_>>());
     page.heading("Digits lost in smaller dtypes");
-    page.words("Decimal digits of each gradient that a dtype holds, and how many of them its arithmetic loses, against double precision.");
+    page.words("Decimal digits of the gradient of each layer's parameters that a dtype holds, and how many of them its arithmetic loses, against double precision.");
     let series = |dtype: &str| {
-        let of = report.precision.iter().filter(|loss| loss.dtype == dtype);
+        let of = report.layers.iter().filter(|loss| loss.dtype == dtype);
         Series::new(dtype, of.enumerate().map(|(at, loss)| (at as f64, loss.lost)).collect::<Vec<_>>())
     };
-    let mut dtypes: Vec<&str> = report.precision.iter().map(|loss| loss.dtype.as_str()).collect();
+    let mut dtypes: Vec<&str> = report.layers.iter().map(|loss| loss.dtype.as_str()).collect();
     dtypes.dedup();
     let panel = Panel {
         title: "digits lost".into(),
@@ -95,14 +102,14 @@ fn page(subject: &Subject, looked: &Looked, report: &GradientCheck) -> Page {
     };
     page.picture(&Chart {
         title: String::new(),
-        x_label: "parameter, in the order of the table".into(),
+        x_label: "layer, in the order of the table".into(),
         panels: vec![panel],
     });
-    let row = |loss: &LeafPrecision| {
+    let row = |loss: &Precision| {
         let numbers = [loss.digits, loss.lost].map(|x| format!("{x:.1}"));
         [&[loss.path.clone(), loss.dtype.clone()], &numbers[..], &[percent(loss.underflowed)]].concat()
     };
-    let rows: Vec<Vec<String>> = report.precision.iter().map(row).collect();
-    page.table(&["parameter", "dtype", "#digits", "#lost", "#became 0"], &rows);
+    let rows: Vec<Vec<String>> = report.layers.iter().map(row).collect();
+    page.table(&["layer", "dtype", "#digits", "#lost", "#became 0"], &rows);
     page
 }

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use chainrule::prelude::{Key, Tensor};
+use chainrule::prelude::Key;
 use chainrule_lens::flow::{Diagnosis, Finding, Measurement, Remedy, Training, Trials, try_remedies};
 use chainrule_lens::{FlowOptions, GradientFlow, trace_nonfinite};
 use chainrule_nn::context::Context;
 use chainrule_nn::optimizer::SettingsError;
 use chainrule_train::data::Batch;
-use chainrule_train::model::{Change, Form, Network, Spec};
+use chainrule_train::model::{Change, Form, Spec};
 use serde::Serialize;
 
 use super::cure::changes;
-use super::subject::{Looked, Opened, noted, page, started};
+use super::subject::{Looked, Opened, Patient, noted, page, patients, started};
 use crate::outcome::{self, Failure, Outcome};
 
 /// Say how gradients flow through a model's layers, what is wrong with it, and what helps
@@ -58,43 +58,6 @@ struct Report {
     best: Option<String>,
     /// Where the first number that is not finite comes from.
     nonfinite: Option<chainrule_lens::NonFinite>,
-}
-
-type Loss = Box<dyn Fn(&Network, &Batch) -> Tensor>;
-
-/// One network with its loss.
-struct Patient {
-    name: &'static str,
-    network: Network,
-    loss: Loss,
-}
-
-/// The networks of a file, each with the loss that it is trained by. Dropout and noise are the same each time.
-fn patients(spec: &Spec, network: Network, seed: u64) -> Vec<Patient> {
-    let key = Key::new(seed ^ 0xd0c);
-    if network.form() != Form::Gan {
-        let objective = spec.objective();
-        let loss = move |network: &Network, batch: &Batch| {
-            objective.loss(&mut network.clone(), batch, &mut Context::training(key.clone())).0
-        };
-        return vec![Patient { name: "", network, loss: Box::new(loss) }];
-    }
-    let parts: Vec<Network> = network.parts().into_iter().map(|part| part.1).collect();
-    let [generator, discriminator] = [0, 1].map(|at| parts[at].clone());
-    let (one, two, other, again) = (spec.gan(), spec.gan(), discriminator.clone(), generator.clone());
-    let same = key.clone();
-    vec![
-        Patient {
-            name: "generator",
-            network: generator,
-            loss: Box::new(move |network, batch| one.generator_loss(network, &other, batch, &key)),
-        },
-        Patient {
-            name: "discriminator",
-            network: discriminator,
-            loss: Box::new(move |network, batch| two.discriminator_loss(network, &again, batch, &same)),
-        },
-    ]
 }
 
 /// How a file is trained. Groups of parameters are left out of a pair, whose names they may not be.
@@ -230,7 +193,8 @@ pub fn run(arguments: DoctorArgs) -> Outcome {
     let opened = Opened::open(&arguments.looked, arguments.batches as usize)?;
     let examination = Examination { arguments: &arguments, opened: &opened };
     let (mut reports, mut cured) = (Vec::new(), None);
-    for patient in patients(&opened.spec, opened.network.clone(), arguments.looked.seed) {
+    let asked = |patient: &Patient| arguments.looked.network.is_none_or(|which| which.name() == patient.name);
+    for patient in patients(&opened.spec, opened.network.clone(), arguments.looked.seed).into_iter().filter(asked) {
         let (report, text) = examination.report(&patient)?;
         cured = cured.or(text);
         reports.push((patient.name, report));

@@ -11,7 +11,6 @@ use chainrule_train::data::{Batch, DataSettings, Dataset, ExampleType, Loader};
 use chainrule_train::experiment::Experiment;
 use chainrule_train::model::{Form, Network, Spec};
 use chainrule_train::run::RunFolder;
-use chainrule_train::task::Objective;
 use chainrule_train::trainer::Record;
 use std::sync::Arc;
 
@@ -36,6 +35,9 @@ pub struct Looked {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// One of a pair of networks [default: the generator; doctor looks at both]
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<Which>,
     /// Also write the report as one HTML file with its pictures
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -49,12 +51,68 @@ impl Looked {
     }
 }
 
+/// One of a pair of networks.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Which {
+    /// The one that makes examples, by the loss that it is trained by.
+    Generator,
+    /// The one that judges them.
+    Discriminator,
+}
+
+impl Which {
+    pub fn name(self) -> &'static str {
+        match self {
+            Which::Generator => "generator",
+            Which::Discriminator => "discriminator",
+        }
+    }
+}
+
+/// The loss of a network over a batch.
+pub type Loss = Box<dyn Fn(&Network, &Batch) -> Tensor>;
+
+/// One network with its loss.
+pub struct Patient {
+    pub name: &'static str,
+    pub network: Network,
+    pub loss: Loss,
+}
+
+/// The networks of a file, each with the loss that it is trained by. Dropout and noise are the same each time.
+pub fn patients(spec: &Spec, network: Network, seed: u64) -> Vec<Patient> {
+    let key = Key::new(seed ^ 0xd0c);
+    if network.form() != Form::Gan {
+        let objective = spec.objective();
+        let loss = move |network: &Network, batch: &Batch| {
+            objective.loss(&mut network.clone(), batch, &mut Context::training(key.clone())).0
+        };
+        return vec![Patient { name: "", network, loss: Box::new(loss) }];
+    }
+    let parts: Vec<Network> = network.parts().into_iter().map(|part| part.1).collect();
+    let [generator, discriminator] = [0, 1].map(|at| parts[at].clone());
+    let (one, two, other, again) = (spec.gan(), spec.gan(), discriminator.clone(), generator.clone());
+    let same = key.clone();
+    vec![
+        Patient {
+            name: "generator",
+            network: generator,
+            loss: Box::new(move |network, batch| one.generator_loss(network, &other, batch, &key)),
+        },
+        Patient {
+            name: "discriminator",
+            network: discriminator,
+            loss: Box::new(move |network, batch| two.discriminator_loss(network, &again, batch, &same)),
+        },
+    ]
+}
+
 /// A network with a batch and a loss.
 pub struct Subject {
     pub spec: Spec,
     pub network: Network,
     batch: Batch,
-    objective: Objective<Network>,
+    loss: Loss,
     pub seed: u64,
     /// Whether there are data.
     real: bool,
@@ -147,6 +205,10 @@ impl Opened {
             return Err(Failure::input(format!("{}: the data is empty", looked.model)));
         };
         let network = spec.build(&example, &Key::new(looked.seed)).map_err(Failure::input)?;
+        if looked.network.is_some() && network.form() != Form::Gan {
+            let one = format!("{}: this is one network; --network names one of a pair", looked.model);
+            return Err(Failure::input(one));
+        }
         let (network, learned) = match (learned, &looked.weights) {
             (Some(learned), _) => (learned, true),
             (None, Some(file)) => (load(&network, file).map_err(Failure::input)?, true),
@@ -183,17 +245,17 @@ pub fn noted(real: bool, report: &str) -> String {
 impl Subject {
     pub fn open(looked: &Looked) -> Result<Subject, Failure> {
         let Opened { spec, network, batches, real, .. } = Opened::open(looked, 1)?;
-        if network.form() == Form::Gan {
-            return Err(Failure::input(format!("{}: a pair of networks has no one loss to look at", looked.model)));
-        }
         let batch = batches.into_iter().next().ok_or_else(|| Failure::input("the data is empty"))?;
-        Ok(Subject { objective: spec.objective(), spec, network, batch, seed: looked.seed, real })
+        let which = looked.network.unwrap_or(Which::Generator).name();
+        let mut found = patients(&spec, network, looked.seed).into_iter();
+        let patient = found.find(|patient| patient.name.is_empty() || patient.name == which).expect("one of them");
+        let Patient { network, loss, .. } = patient;
+        Ok(Subject { spec, network, batch, loss, seed: looked.seed, real })
     }
 
-    /// The loss in training; dropout drops the same each time.
+    /// The loss in training; dropout and noise are the same each time.
     pub fn loss(&self, network: &Network) -> Tensor {
-        let mut context = Context::training(Key::new(self.seed ^ 0xd0c));
-        self.objective.loss(&mut network.clone(), &self.batch, &mut context).0
+        (self.loss)(network, &self.batch)
     }
 
     /// A page for a report over it.

@@ -14,10 +14,10 @@ mod kinks;
 mod precision;
 mod report;
 
-pub use report::{Coordinate, CustomCheck, GradientCheck, Kink, LeafCheck, LeafPrecision, Status};
+pub use report::{Coordinate, CustomCheck, GradientCheck, Kink, LeafCheck, Precision, Status};
 
 use crate::lift::{converted, lift};
-use crate::place::{Number, index_of, numbers};
+use crate::place::{Number, Place, index_of, numbers};
 use chainrule::differentiate::{Unreached, gradient, push};
 use chainrule::execute::{compile, eval_all};
 use chainrule::program::{Program, capture};
@@ -95,13 +95,15 @@ pub fn check_gradients_with<T: Tree>(options: &CheckOptions, f: impl Fn(&T) -> T
         (false, true) => Status::Kink,
         (false, false) => Status::Right,
     };
+    let (precision, layers) = precision::losses(&checker, &options.precisions);
     GradientCheck {
         value: Number(checker.value),
         status,
         kinks: if kinked { checker.kinks.clone() } else { vec![] },
         custom: custom(options, &value),
         cut: if wrong { kinks::cuts(&value) } else { vec![] },
-        precision: precision::losses(&checker, &options.precisions),
+        precision,
+        layers,
         leaves,
     }
 }
@@ -186,6 +188,7 @@ impl<'a> Checker<'a> {
         LeafCheck {
             path: path.clone(),
             ty: self.arguments[*place].ty().to_string(),
+            line: self.line(*place),
             status: worst.status,
             derivative: Number(worst.derived),
             differences: Number(worst.numeric.slope),
@@ -193,6 +196,13 @@ impl<'a> Checker<'a> {
             forward_reverse: Number(modes),
             worst: coordinate,
         }
+    }
+
+    /// The user's line that reads an argument first.
+    fn line(&self, place: usize) -> Option<Place> {
+        let value = self.forward.inputs[place].1;
+        let mut readers = self.forward.instructions.iter().filter(|instruction| instruction.inputs.contains(&value));
+        readers.next().map(|reader| reader.origin.into())
     }
 
     /// Forward mode along a direction against the gradient's product with it, relative to the larger.

@@ -32,8 +32,10 @@ pub struct GradientCheck {
     pub custom: Vec<CustomCheck>,
     /// Operations without a derivative, with their lines, if a parameter is wrong.
     pub cut: Vec<(String, Place)>,
-    /// What smaller dtypes lose.
-    pub precision: Vec<LeafPrecision>,
+    /// What smaller dtypes lose, parameter by parameter.
+    pub precision: Vec<Precision>,
+    /// The same for the parameters of each layer together.
+    pub layers: Vec<Precision>,
 }
 
 /// One parameter along random directions; the numbers are those of the worst.
@@ -43,6 +45,8 @@ pub struct LeafCheck {
     pub path: String,
     /// Shape and dtype.
     pub ty: String,
+    /// The line that reads it first, if one does.
+    pub line: Option<Place>,
     /// What was found.
     pub status: Status,
     /// The derivative along the direction.
@@ -96,10 +100,10 @@ pub struct CustomCheck {
     pub status: Status,
 }
 
-/// The gradient of one parameter in one dtype against double precision.
+/// The gradient of a parameter or a layer in one dtype against double precision.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LeafPrecision {
-    /// The parameter's path.
+pub struct Precision {
+    /// The path of the parameter or layer.
     pub path: String,
     /// The dtype.
     pub dtype: String,
@@ -140,7 +144,8 @@ impl std::fmt::Display for GradientCheck {
                     _ => String::new(),
                 };
                 let (at, slope, numeric) = (worst.at, worst.derivative, worst.differences);
-                writeln!(f, "    worst at {:?} = {at}: {slope} for {numeric}{sides}", worst.index)?;
+                let line = leaf.line.as_ref().map_or(String::new(), |line| format!(", used at {line}"));
+                writeln!(f, "    worst at {:?} = {at}: {slope} for {numeric}{sides}{line}", worst.index)?;
             }
         }
         for kink in &self.kinks {
@@ -153,8 +158,8 @@ impl std::fmt::Display for GradientCheck {
         for (operation, line) in &self.cut {
             writeln!(f, "  {operation} at {line} has derivative 0 by decree")?;
         }
-        for loss in self.precision.iter().filter(|loss| loss.lost >= 0.05 || loss.underflowed >= 0.01) {
-            let path = if loss.path.is_empty() { "argument" } else { &loss.path };
+        for loss in self.layers.iter().filter(|loss| loss.lost >= 0.05 || loss.underflowed >= 0.01) {
+            let path = if loss.path.is_empty() { "the arguments" } else { &loss.path };
             let under = match loss.underflowed >= 0.01 {
                 true => format!(", {:.0} % of it became 0", loss.underflowed * 100.0),
                 false => String::new(),
