@@ -72,7 +72,7 @@ pub struct Symbol {
 /// One line of the derivative program: δ₁ = (δ₂ · W₂) ⊙ (h₁(1 − h₁)), ∂L/∂W₁ = δ₁ᵀ · x.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Equation {
-    /// δ₁ of z₁, δ[h₁] of h₁, or ∂L/∂W₁.
+    /// `δ₁` of `z₁`, `δ[h₁]` of `h₁`, or `∂L/∂W₁`.
     pub symbol: String,
     /// The value or the parameter's path that it is the gradient by.
     pub of: String,
