@@ -28,7 +28,7 @@ pub struct MemoryArgs {
     /// Examples a step, instead of the file's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     batch: Option<u32>,
-    /// The most that a step may take, as 500MB, 2GB or 1GiB [default: `memory_budget` of the file's [train]]
+    /// The most that a step may take, as 500MB, 2GB or 1GiB [default: `memory_budget` of the file's table `train`]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     budget: Option<usize>,
     /// Draw bytes along the step, as .svg or .png
