@@ -10,7 +10,7 @@
 It goes on where it was stopped: Ctrl-C ends it after what it has is saved, and a recipe that was in its middle is gone on
 with from its checkpoint. PyTorch's side needs torch and numpy: in the environment that --venv names, or in this Python.
 """
-import argparse, json, os, shutil, signal, subprocess, sys, tempfile, time
+import argparse, json, os, resource, shutil, signal, subprocess, sys, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -23,6 +23,12 @@ SIDES = ("chainrule", "pytorch")
 
 class Stopped(Exception):
     """Ctrl-C, after the child has saved what it had."""
+
+
+def processor_time():
+    """Seconds that the programs called so far have kept cores busy: what they take does not depend on who shares them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Results:
@@ -172,7 +178,7 @@ class Runner:
         return {key: said[key] for key in ("frechet_distance", "classifier_score", "data_score")}
 
     def job(self, line, side, seed):
-        run, begin = (self.ours if side == "chainrule" else self.theirs), time.time()
+        run, begin = (self.ours if side == "chainrule" else self.theirs), processor_time()
         if not line.sweep:
             result = run(line, seed)
         else:
@@ -181,10 +187,10 @@ class Runner:
                 reached[str(rate)] = run(line, seed, ["--rate", str(rate)]).get("accuracy")
             well = [rate for rate in line.sweep if (reached.get(str(rate)) or 0) >= 0.9]
             result = {"accuracies": reached, "largest_rate": max(well, default=None)}
-        return {**result, "seconds": self.spent(line, side, seed, time.time() - begin)}
+        return {**result, "seconds": self.spent(line, side, seed, processor_time() - begin)}
 
     def spent(self, line, side, seed, now=0.0):
-        """Seconds of this job, those before a stop included."""
+        """Processor seconds of this job, those before a stop included."""
         path = os.path.join(self.work, "seconds.json")
         known = json.load(open(path, encoding="utf-8")) if os.path.exists(path) else {}
         key = f"{line.name}/{side}/{seed}"
@@ -251,18 +257,18 @@ def run_all(a, runner, results):
                 if seed >= line.seeds[SIDES.index(side)] or str(seed) in results.of(line, side):
                     continue
                 print(f"{line.name}, {side}, seed {seed} …", end=" ", flush=True)
-                begin = time.time()
+                begin = processor_time()
                 try:
                     result = runner.job(line, side, seed)
                 except (Stopped, KeyboardInterrupt):
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
                     if not line.sweep and side == "chainrule" and line.ours[0] == "recipe":
-                        runner.spent(line, side, seed, time.time() - begin)
+                        runner.spent(line, side, seed, processor_time() - begin)
                     print("stopped; the same command goes on with it")
                     sys.exit(130)
                 results.put(line, side, seed, result)
                 figures = [page.shown(page.number(result, figure.key), figure.form) for figure in line.figures]
-                print(", ".join(figures), f"in {result['seconds']:.0f} s")
+                print(", ".join(figures), f"in {result['seconds']:.0f} s of processor time")
 
 
 main()

@@ -84,7 +84,7 @@ def clock(results):
 
 
 def table(results):
-    rows = ["| line | figure | must be | chainrule | PyTorch | holds | seeds | time each |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    rows = ["| line | figure | must be | chainrule | PyTorch | holds | seeds | processor time each |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for line in LINES:
         sides = [results.of(line, side) for side in ("chainrule", "pytorch")]
         for place, figure in enumerate(line.figures):
