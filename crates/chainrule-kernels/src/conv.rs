@@ -2,9 +2,10 @@
 //!
 //! An image is copied with its padding into a room (`room.rs`) that stays in cache; panels for the inner loop of the
 //! product come straight from there, and no matrix of patches is made. The same code serves the forward pass, the
-//! input gradient (flipped weights, dilated input: phase by phase, without its zeros) and the weight gradient (a huge
-//! kernel and a small result): the longer of kernel and result is what the inner loops run along.
+//! input gradient (flipped weights, dilated input: along its elements or phase by phase, without its zeros) and the weight
+//! gradient (a huge kernel and a small result): the longer of kernel and result is what the inner loops run along.
 
+pub(crate) mod by_inputs;
 mod by_results;
 mod by_taps;
 mod room;
@@ -86,6 +87,7 @@ pub fn conv(pool: &Pool, spec: &ConvSpec, lhs: View, rhs: View, out: ViewMut) {
         Ok("direct") => Some(Strategy::Direct),
         Ok("results") => Some(Strategy::Results),
         Ok("taps") => Some(Strategy::Taps),
+        Ok("inputs") => Some(Strategy::Inputs),
         Ok("winograd") => Some(Strategy::Winograd),
         _ => None,
     });
@@ -99,6 +101,8 @@ enum Strategy {
     Direct,
     Results,
     Taps,
+    /// Along the elements of a dilated input.
+    Inputs,
     Winograd,
 }
 
@@ -219,6 +223,8 @@ where
     let long = count(job.space.kernel) > count(job.space.result);
     if plain && groups == 1 && long && (dilated || job.outputs < job.batch.min(8)) {
         job.swapped().run(pool, out);
+    } else if plain && dilated && (wanted == Some(Strategy::Inputs) || wanted.is_none() && job.suits_inputs()) {
+        job.by_inputs(pool, Shared::new(out));
     } else if plain && dilated {
         // Results of one phase of the dilation meet taps of one phase only, and no zeros between elements.
         let phases = job.space.dilation;

@@ -82,7 +82,7 @@ impl<T: Multiply> Right<T> for Matrix<T> {
 const DEPTH: usize = 384;
 
 /// The depth of the panels of a product: nearly equal parts.
-fn depth_of(k: usize) -> usize {
+pub(crate) fn depth_of(k: usize) -> usize {
     k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1)
 }
 

@@ -3,6 +3,7 @@
 //! AVX-512 and AVX2 vectors are intrinsics; any other number, and any other processor, uses short arrays.
 
 use crate::element::Number;
+use std::ops::Range;
 
 /// A register of numbers. Functions are inlined into loops compiled for the instructions they need.
 pub(crate) trait Vector: Copy {
@@ -18,6 +19,19 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `LANES` elements lie there.
     unsafe fn load(from: *const Self::Number) -> Self;
+    /// The elements of some lanes, and zeros in the others, which are not read.
+    ///
+    /// # Safety
+    /// These elements lie there.
+    #[inline(always)]
+    unsafe fn load_lanes(from: *const Self::Number, lanes: Range<usize>) -> Self {
+        let mut all = Self::zero();
+        for i in lanes {
+            // SAFETY: the caller's promise; a register holds `LANES` numbers.
+            unsafe { *(&raw mut all).cast::<Self::Number>().add(i) = *from.wrapping_add(i) };
+        }
+        all
+    }
     /// # Safety
     /// `LANES` elements may be written there.
     unsafe fn store(self, to: *mut Self::Number);
@@ -103,6 +117,7 @@ impl<T: Number, const N: usize> Vector for Lanes<T, N> {
 mod x86 {
     use super::Vector;
     use std::arch::x86_64::*;
+    use std::ops::Range;
 
     macro_rules! vector {
         ($v:ty, $t:ty, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
@@ -196,6 +211,12 @@ mod x86 {
         _mm512_fmadd_ps,
         _mm512_add_ps,
         {
+            #[inline(always)]
+            unsafe fn load_lanes(from: *const f32, lanes: Range<usize>) -> Self {
+                // SAFETY: masked elements are not read.
+                unsafe { _mm512_maskz_loadu_ps(first_lanes(lanes.end) & !first_lanes(lanes.start), from) }
+            }
+
             #[inline(always)]
             unsafe fn copy_rows(from: *const f32, step: isize, width: usize, count: usize, to: *mut f32, pitch: usize) {
                 // SAFETY: masked elements are not read; the caller allows the vector after each row to be written.

@@ -41,7 +41,9 @@ fn check(spec: &ConvSpec, lhs: &Value, rhs: &Value) {
     // A broadcast operand repeats terms, whose roundings then go one way.
     let terms = numel(&rhs.shape()[1..]) as f64;
     let scale = terms.sqrt() * 8.0 + terms * 2.0;
-    for wanted in [None, Some(Strategy::Results), Some(Strategy::Taps), Some(Strategy::Winograd)] {
+    for wanted in
+        [None, Some(Strategy::Results), Some(Strategy::Taps), Some(Strategy::Inputs), Some(Strategy::Winograd)]
+    {
         // One sum of many thousand terms is not what that way is for.
         if wanted == Some(Strategy::Results) && numel(&rhs.shape()[1..]) > 2000 {
             continue;
@@ -125,6 +127,28 @@ fn weight_gradients() {
             };
             assert_eq!(spec.output_sizes(&[to; 2], &[from; 2])[..], [k; 2]);
             check(&spec, &y, &x);
+        }
+    }
+}
+
+/// Transposed layers and input gradients: lines longer than a vector, sums longer than a panel, outputs in several turns.
+#[test]
+fn dilated_inputs() {
+    let mut rng = Rng(17);
+    // Batch, channels, outputs, groups; input sizes; kernel, dilation, pads.
+    let cases = [
+        ([9, 20, 7, 1], [5, 9], [4, 2], [2, 2]),
+        ([1, 17, 3, 2], [3, 40], [5, 3], [4, 1]),
+        ([2, 400, 3, 1], [3, 4], [3, 2], [1, 2]),
+        ([1, 16, 40, 1], [14, 14], [4, 2], [2, 2]),
+        ([2, 16, 2, 1], [4, 3], [2, 3], [1, 0]),
+    ];
+    for ([n, ci, co, groups], sizes, [k, by], [low, high]) in cases {
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            let (pad_low, pad_high) = (vec![low; 2], vec![high; 2]);
+            let spec = ConvSpec { pad_low, pad_high, lhs_dilation: vec![by; 2], groups, ..ConvSpec::plain(2) };
+            let x = Value::random(&mut rng, dtype, &[n, groups * ci, sizes[0], sizes[1]]);
+            check(&spec, &x, &Value::random(&mut rng, dtype, &[groups * co, ci, k, k]));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::Matrix;
 use super::thin;
+use crate::conv::by_inputs::{self, Line, Part};
 use crate::element::Number;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
@@ -18,6 +19,8 @@ type CopyRows<T> = unsafe fn(*const T, isize, usize, usize, *mut T, usize);
 type Turn<T> = unsafe fn(&[*const T], usize, *mut T, usize);
 /// Source, runs as (place, length), a shift for each row, panel, pitch.
 type Gather<T> = unsafe fn(*const T, &[(usize, usize)], &[usize], *mut T, usize);
+/// Lines, their parts, products, sums.
+type Fold<T> = unsafe fn(&[Line], &[Part], *const T, *mut T);
 
 /// Most rows of a panel.
 pub(crate) const MOST_ROWS: usize = 12;
@@ -33,6 +36,8 @@ pub(crate) struct Loops<T: 'static> {
     /// Row p of a panel is the runs one after another, each `shifts[p]` further on. Up to a vector behind each run is read,
     /// and behind the panel written.
     pub(crate) gather: Gather<T>,
+    /// Adds what meets in the results of a convolution.
+    pub(crate) fold: Fold<T>,
     /// Products with few rows on the left.
     pub(crate) rows_of: thin::Rows<T>,
     pub(crate) columns_of: thin::Columns<T>,
@@ -216,6 +221,10 @@ macro_rules! level_loops {
                 unsafe { gathered::<T::$vector>(from, runs, shifts, to, pitch) }
             }
             $(#[$features])?
+            unsafe fn fold<T: Registers>(lines: &[Line], parts: &[Part], from: *const T, to: *mut T) {
+                unsafe { by_inputs::fold::<T::$vector>(lines, parts, from, to) }
+            }
+            $(#[$features])?
             unsafe fn rows_of<T: Registers>(k: usize, n: usize, out: *mut T, lhs: *const T, step: isize, rhs: Matrix<T>) {
                 unsafe { thin::rows::<T::$vector>(k, n, out, lhs, step, rhs) }
             }
@@ -229,6 +238,7 @@ macro_rules! level_loops {
                     copy_rows: copy_rows::<T>,
                     turn: turn::<T>,
                     gather: gather::<T>,
+                    fold: fold::<T>,
                     rows_of: rows_of::<T>,
                     columns_of: columns_of::<T>,
                     lanes: T::$vector::LANES,
