@@ -24,6 +24,10 @@ mod watch;
 
 use std::process::ExitCode;
 
+/// Counts, for `bench`: a step of training allocates nothing.
+#[global_allocator]
+static ALLOCATOR: chainrule::execute::counting::Counting = chainrule::execute::counting::Counting;
+
 use clap::{CommandFactory, Parser, Subcommand};
 
 const EXAMPLES: &str = "\

@@ -5,7 +5,7 @@
 //! `unsafe` in the project. The bits of a result never depend on the number of threads: work is split by tiles
 //! whose bounds follow from shapes alone, and partial results are joined in a fixed order.
 //!
-//! The way in: [`alphabet`] names, [`element`] types, [`buffer`] owns memory, [`view`] says where elements lie,
+//! The way in: [`alphabet`] names, [`element`] types, [`buffer`] owns memory ([`counting`] counts it), [`view`] says where elements lie,
 //! [`pool`] runs tiles, [`tape`] is the fused elementwise machine, and the rest is one room per kernel family.
 
 #![warn(missing_docs)]
@@ -13,6 +13,7 @@
 pub mod alphabet;
 pub mod buffer;
 pub mod conv;
+pub mod counting;
 pub mod element;
 pub mod gather;
 pub mod gemm;

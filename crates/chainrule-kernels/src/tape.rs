@@ -18,7 +18,8 @@ mod tests;
 use crate::alphabet::{Binary, Compare, DType, Reduction, Unary};
 use crate::element::Scalar;
 use crate::simd::RawLoop;
-use crate::view::View;
+use crate::view::{Layout, View};
+pub use run::Laid;
 
 /// One instruction; its result is the register with the instruction's own number, and operands name earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,6 +62,15 @@ pub enum Source<'a> {
     View(View<'a>),
     /// The old contents of output `k`, at the same positions; same dtype as the output.
     InPlace(usize),
+}
+
+/// Where an input's elements will come from, before they have memory.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A view of the tape's shape, as [`Source::View`].
+    Layout(DType, Layout),
+    /// As [`Source::InPlace`].
+    Output(usize),
 }
 
 /// A compiled chain. Running it allocates nothing once a thread has run one as large.

@@ -110,6 +110,16 @@ impl Layout {
         Layout::new(self.offset, shape, order.iter().map(|&axis| self.strides[axis]).collect())
     }
 
+    /// The least number of elements of a slice in which every element lies.
+    ///
+    /// # Panics
+    /// If an element lies before the slice.
+    pub fn reach(&self) -> usize {
+        let Some((low, high)) = self.reach else { return 0 };
+        assert!(low >= 0, "a view reaches element {low} of a slice");
+        high as usize + 1
+    }
+
     /// Panics unless every element lies in a slice of `length` elements.
     pub fn check(&self, length: usize) {
         if let Some((low, high)) = self.reach {

@@ -8,7 +8,7 @@ mod models;
 mod workloads;
 
 use crate::outcome::{self, Failure, Outcome};
-use chainrule::execute::Profile;
+use chainrule::execute::{Profile, counting::allocations};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -77,6 +77,8 @@ struct Measured {
     steps: usize,
     peak_rss_mb: f64,
     cold_s: f64,
+    /// Blocks of memory that a step asks for, after the first.
+    allocations: f64,
     params: usize,
     compile_ms: f64,
     flops: u64,
@@ -162,10 +164,13 @@ fn measure(name: &str, arguments: &BenchArgs, ready: &mut Ready, started: Instan
     let end = Instant::now() + Duration::from_secs_f64(arguments.seconds.max(0.0));
     let busy = busy_ms();
     let (mut times, mut last_loss) = (Vec::new(), first_loss);
+    let mut allocated = 0;
     while times.len() < 5 || Instant::now() < end {
-        let start = Instant::now();
+        let (before, start) = (allocations(), Instant::now());
         last_loss = (ready.step)(None);
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+        let time = start.elapsed();
+        allocated += allocations() - before;
+        times.push(time.as_secs_f64() * 1e3);
     }
     let busy = busy_ms().zip(busy).map(|(after, before)| after - before);
     times.sort_by(f64::total_cmp);
@@ -181,6 +186,7 @@ fn measure(name: &str, arguments: &BenchArgs, ready: &mut Ready, started: Instan
         steps: times.len(),
         peak_rss_mb: peak_mb().unwrap_or(f64::NAN),
         cold_s,
+        allocations: allocated as f64 / times.len() as f64,
         params: ready.parameters,
         compile_ms: ready.compile_s * 1e3,
         flops: ready.flops,

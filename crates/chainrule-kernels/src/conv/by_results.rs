@@ -28,7 +28,7 @@ struct Cut {
     images: usize,
     room: Room,
     /// Place in a room of every tap of every channel.
-    taps: Vec<usize>,
+    taps: scratch::List,
 }
 
 impl<T> Job<'_, T>
@@ -60,7 +60,7 @@ where
         let wanted = (GRAIN / each(size).max(1)).max(if narrow { self.batch / 8 } else { 1 }).max(1);
         let fitting = (ROOM / (self.inputs * room.len)).max(1).min(wanted);
         let images = if parts > 1 { 1 } else { fitting.min(self.batch) };
-        let mut taps = Vec::with_capacity(self.inputs * taps);
+        let mut taps = scratch::list();
         for channel in 0..self.inputs {
             crate::window::each_index(&space.kernel, |at| {
                 taps.push(channel * room.len + room.place([0, 1, 2].map(|axis| at[axis] * space.kernel_step[axis])));

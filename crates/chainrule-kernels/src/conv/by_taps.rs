@@ -29,7 +29,7 @@ struct Cut {
     blocks: usize,
     room: Room,
     /// Place in a room of every result.
-    places: Vec<usize>,
+    places: scratch::List,
     /// Columns of a panel of outputs.
     columns: usize,
     /// Elements between rows of the sums.
@@ -75,7 +75,7 @@ where
         let images = self.batch.div_ceil(blocks).min((ROOM / room.len).max(1));
         let taps = count(space.kernel);
         let run = if stretches > 1 { 1 } else { (LONG / taps).min(ROOM / (images * room.len)).clamp(1, part) };
-        let mut places = Vec::with_capacity(results);
+        let mut places = scratch::list();
         crate::window::each_index(&space.result, |at| {
             places.push(room.place([0, 1, 2].map(|axis| at[axis] * space.result_step[axis])));
         });
@@ -115,7 +115,7 @@ where
                 self.sum(loops, &cut, group, images, items, sums);
             });
             let sums = &*sums;
-            let mut places = Vec::with_capacity(results);
+            let mut places = scratch::list();
             crate::window::each_index(&self.space.result, |at| places.push(self.place(0, 0, at)));
             let grain = (GRAIN >> 6) / (self.outputs * results);
             in_tiles(pool, self.batch * self.groups, grain, |first, count| {

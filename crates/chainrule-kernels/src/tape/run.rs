@@ -1,13 +1,13 @@
-//! Running a tape: cuts the flattened space into tiles, finds each operand's memory, and calls the steps.
+//! Running a tape: cuts the flattened space into tiles, finds each operand's memory, and calls the steps. How it is cut and
+//! how each operand is read follows from layouts, and is settled once ([`Tape::lay`]).
 
-use super::{Form, Source, Tape, loops};
-use crate::element::{by_size, typed};
-use crate::pool::{Pool, Shared, in_tiles};
+use super::{Form, Place, Source, Tape, loops};
+use crate::element::{typed, typed_mut};
+use crate::pool::{Pool, in_tiles};
 use crate::scratch;
 use crate::simd::level;
 use crate::view::{ViewMut, numel};
 use crate::walk::Walk;
-use smallvec::SmallVec;
 
 /// Bytes of registers that a tile should not exceed: they share a 32 KiB L1 cache with the memory that streams by.
 const TILE_BYTES: usize = 24 * 1024;
@@ -19,188 +19,236 @@ const STREAM: usize = 32 << 20;
 /// Work that is worth handing to another thread, in elements times what a step on one takes: a few microseconds.
 const CHUNK_WORK: usize = 1 << 16;
 
-/// Where an input is found at run time; the size of an element.
-#[derive(Clone, Copy)]
-enum Operand<'a> {
-    /// In memory, element after element.
-    Direct(*const u8, usize),
-    /// One element for all: the tile is filled once.
-    Splat(*const u8, usize),
-    /// Gathered anew for each tile, by the walk of this number.
-    Gathered(&'a [u8], usize, usize),
+/// A tape laid out for a shape and its operands: all that follows from their layouts, so that a run has only to find
+/// their memory.
+#[derive(Clone, Debug)]
+pub struct Laid {
+    operands: Vec<Operand>,
+    /// The least bytes of each input.
+    least: Vec<usize>,
+    outputs: Vec<Target>,
+    /// Elements of the space, and of a row: 1 where nothing is done by rows.
+    total: usize,
+    row: usize,
+    /// Whether outputs go past the caches.
+    stream: bool,
+    /// Elements that a tile, and a thread, takes at once.
+    tile: usize,
+    chunk: usize,
+    /// Bytes of the working memory of a tile.
+    bytes: usize,
 }
-// SAFETY: the pointers come from shared borrows that outlive the run, or from an output at the tile's own positions.
-unsafe impl Sync for Operand<'_> {}
+
+/// What is known of an input's place before it has memory; the size of an element.
+#[derive(Clone, Debug)]
+enum Operand {
+    /// Element after element, from this one on.
+    Direct { first: usize, size: usize },
+    /// One element for all: the tile is filled once.
+    Splat { first: usize, size: usize },
+    /// Gathered anew for each tile.
+    Gathered { walk: Walk, size: usize },
+    /// The old contents of an output.
+    InPlace { output: usize, size: usize },
+}
+
+#[derive(Clone, Debug)]
+struct Target {
+    bytes: usize,
+    size: usize,
+    /// Whether it must wait until the tile's end.
+    late: bool,
+}
 
 /// What all tiles of one run share.
 struct Run<'a> {
     tape: &'a Tape,
-    operands: &'a [Operand<'a>],
-    walks: &'a [Walk],
-    /// Elements of a row; 1 where nothing is done by rows.
-    row: usize,
-    /// Memory of each output, its element size, and whether it must wait until the tile's end.
-    outputs: &'a [(Shared<u8>, usize, bool)],
-    /// Whether outputs go past the caches.
-    stream: bool,
-    tile: usize,
-    /// Bytes of working memory of a tile.
-    bytes: usize,
+    laid: &'a Laid,
+    inputs: &'a [&'a [u8]],
+    /// Addresses of the outputs.
+    outputs: &'a [usize],
 }
 
 impl Tape {
     /// Runs over the space of `shape`, whose last axis is a row. Each source is a view of exactly that shape (or of
     /// one element for each row, where it is loaded so), or an output's old contents; each output is contiguous. Panics if shapes or dtypes differ from what the tape was made for.
     pub fn run(&self, pool: &Pool, shape: &[usize], sources: &[Source], outputs: &mut [ViewMut]) {
+        for (output, plan) in outputs.iter().zip(&self.outputs) {
+            assert_eq!(output.dtype, plan.dtype, "an output of the tape has another dtype");
+        }
+        let (inputs, places): (Vec<&[u8]>, Vec<Place>) = (sources.iter())
+            .map(|source| match source {
+                Source::View(view) => (view.data, Place::Layout(view.dtype, view.layout.clone())),
+                Source::InPlace(output) => (&[][..], Place::Output(*output)),
+            })
+            .unzip();
+        let mut memory: Vec<&mut [u8]> = outputs.iter_mut().map(|output| &mut *output.data).collect();
+        self.run_laid(&self.lay(shape, &places), pool, &inputs, &mut memory);
+    }
+
+    /// Lays out a run of [`Tape::run`], for operands at these places.
+    pub fn lay(&self, shape: &[usize], places: &[Place]) -> Laid {
         let total = numel(shape);
         let row = if self.by_rows { shape.last().copied().unwrap_or(1).max(1) } else { 1 };
         let count = |by_row: bool| if by_row { total / row } else { total };
-        assert_eq!(sources.len(), self.inputs.len(), "the tape has another number of inputs");
-        assert_eq!(outputs.len(), self.outputs.len(), "the tape has another number of outputs");
-        for (output, plan) in outputs.iter().zip(&self.outputs) {
-            assert_eq!(output.dtype, plan.dtype, "an output of the tape has another dtype");
-            assert_eq!(
-                output.data.len(),
-                count(plan.row) * plan.dtype.size(),
-                "an output of the tape has another size"
-            );
-        }
-        if total == 0 {
-            return;
-        }
-        let mut shared: SmallVec<[(Shared<u8>, usize, bool); 8]> =
-            outputs.iter_mut().map(|output| (Shared::new(output.data), output.dtype.size(), false)).collect();
-        let mut operands: SmallVec<[Operand; 12]> = SmallVec::new();
-        let mut walks: SmallVec<[Walk; 1]> = SmallVec::new();
-        for (i, source) in sources.iter().enumerate() {
+        assert_eq!(places.len(), self.inputs.len(), "the tape has another number of inputs");
+        let mut outputs: Vec<Target> = (self.outputs.iter())
+            .map(|plan| {
+                let size = plan.dtype.size();
+                Target { bytes: count(plan.row) * size, size, late: false }
+            })
+            .collect();
+        let (mut operands, mut least) = (Vec::with_capacity(places.len()), vec![0; places.len()]);
+        for (i, place) in places.iter().enumerate() {
             let dtype = self.inputs[i];
             let size = dtype.size();
-            operands.push(match source {
-                Source::View(view) => {
-                    assert_eq!(view.dtype, dtype, "input {i} of the tape has another dtype");
+            operands.push(match place {
+                Place::Layout(found, layout) => {
+                    assert_eq!(*found, dtype, "input {i} of the tape has another dtype");
                     match self.row_inputs[i] {
-                        false => assert_eq!(view.shape(), shape, "input {i} of the tape has another shape"),
-                        true => assert_eq!(numel(view.shape()), total / row, "input {i} of the tape has other rows"),
+                        false => assert_eq!(layout.shape(), shape, "input {i} of the tape has another shape"),
+                        true => assert_eq!(layout.numel(), total / row, "input {i} of the tape has other rows"),
                     }
-                    view.layout.check(by_size!(dtype, T => typed::<T>(view.data).len()));
-                    // SAFETY: the layout was checked, so its first element lies in the slice.
-                    let first = unsafe { view.data.as_ptr().add(view.layout.offset() * size) };
-                    if view.layout.is_contiguous() {
-                        Operand::Direct(first, size)
-                    } else if view.layout.is_splat() {
-                        Operand::Splat(first, size)
+                    least[i] = layout.reach() * size;
+                    let first = layout.offset();
+                    if layout.is_contiguous() {
+                        Operand::Direct { first, size }
+                    } else if layout.is_splat() {
+                        Operand::Splat { first, size }
                     } else {
-                        walks.push(Walk::new(view.layout));
-                        Operand::Gathered(view.data, walks.len() - 1, size)
+                        Operand::Gathered { walk: Walk::new(layout), size }
                     }
                 }
-                Source::InPlace(k) => {
+                Place::Output(output) => {
+                    let (plan, target) = (&self.outputs[*output], &mut outputs[*output]);
                     assert_eq!(
-                        self.outputs[*k].row, self.row_inputs[i],
+                        plan.row, self.row_inputs[i],
                         "input {i} of the tape has another extent than its output"
                     );
-                    let (memory, _, late) = &mut shared[*k];
-                    assert_eq!(
-                        self.outputs[*k].dtype, dtype,
-                        "input {i} of the tape has another dtype than its output"
-                    );
+                    assert_eq!(plan.dtype, dtype, "input {i} of the tape has another dtype than its output");
                     // An output may be written while it is read only where no later step reads it.
-                    *late |= self.last_read[i] >= self.outputs[*k].written;
-                    Operand::Direct(memory.pointer(), size)
+                    target.late |= self.last_read[i] >= plan.written;
+                    Operand::InPlace { output: *output, size }
                 }
             });
         }
-        let bytes = |outputs: &[(Shared<u8>, usize, bool)]| outputs.iter().map(|o| o.1 * total).sum::<usize>();
-        let stream = bytes(&shared) >= STREAM && !sources.iter().any(|source| matches!(source, Source::InPlace(_)));
-        if stream {
-            shared.iter_mut().for_each(|output| output.2 = true);
-        }
+        let in_place = operands.iter().any(|operand| matches!(operand, Operand::InPlace { .. }));
+        let stream = outputs.iter().map(|o| o.size * total).sum::<usize>() >= STREAM && !in_place;
+        outputs.iter_mut().for_each(|output| output.late |= stream);
+        let direct = |o: &Operand| matches!(o, Operand::Direct { .. } | Operand::InPlace { .. });
         let widths: usize = self.registers.iter().map(|&w| w as usize).sum::<usize>()
             + self.constants.iter().map(|c| c.size as usize).sum::<usize>()
-            + operands.iter().map(|o| if let Operand::Direct(..) = o { 0 } else { 8 }).sum::<usize>()
-            + shared.iter().map(|o| if o.2 { 8 } else { 0 }).sum::<usize>();
-        let fitting = (TILE_BYTES / widths.max(1)) & !63;
-        let fitting = fitting.clamp(TILE.1, TILE.0);
-        let tile = if self.by_rows { (fitting / row).max(1) * row } else { fitting }.min(total);
+            + operands.iter().map(|o| if direct(o) { 0 } else { 8 }).sum::<usize>()
+            + outputs.iter().map(|o| if o.late { 8 } else { 0 }).sum::<usize>();
+        let fitting = ((TILE_BYTES / widths.max(1)) & !63).clamp(TILE.1, TILE.0);
+        let tile = if self.by_rows { (fitting / row).max(1) * row } else { fitting }.min(total).max(1);
         // Wide elements first, so that every tile of a part is aligned; 64 bytes between parts.
-        let bytes = widths * tile + 64 * (4 + operands.len() + shared.len() + self.constants.len());
-        let (operands, walks, outputs) = (&operands[..], &walks[..], &shared[..]);
-        let run = Run { tape: self, operands, walks, row, outputs, stream, tile, bytes };
+        let bytes = widths * tile + 64 * (4 + operands.len() + outputs.len() + self.constants.len());
         let chunk = (CHUNK_WORK / (self.weight + 1)).max(tile).div_ceil(tile) * tile;
-        in_tiles(pool, total, chunk, |start, len| run.chunk(start, len));
+        Laid { operands, least, outputs, total, row, stream, tile, chunk, bytes: bytes.next_multiple_of(64) }
+    }
+
+    /// [`Tape::run`] as it was laid out, over the memory of the inputs (of one in place: anything) and outputs. Allocates
+    /// nothing once a thread has run one as large.
+    pub fn run_laid(&self, laid: &Laid, pool: &Pool, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
+        assert_eq!(inputs.len(), laid.operands.len(), "the tape has another number of inputs");
+        assert_eq!(outputs.len(), laid.outputs.len(), "the tape has another number of outputs");
+        for (output, target) in outputs.iter().zip(&laid.outputs) {
+            assert_eq!(output.len(), target.bytes, "an output of the tape has another size");
+        }
+        for (i, (input, least)) in inputs.iter().zip(&laid.least).enumerate() {
+            assert!(input.len() >= *least, "input {i} of the tape has {} bytes of {least}", input.len());
+        }
+        if laid.total == 0 {
+            return;
+        }
+        scratch::with::<usize, _>(outputs.len(), |addresses| {
+            for (address, output) in addresses.iter_mut().zip(outputs.iter_mut()) {
+                *address = output.as_mut_ptr().expose_provenance();
+            }
+            let run = Run { tape: self, laid, inputs, outputs: addresses };
+            in_tiles(pool, laid.total, laid.chunk, |start, len| run.chunk(start, len));
+        });
     }
 }
 
 impl Run<'_> {
     /// Runs the tiles of a range of elements.
     fn chunk(&self, start: usize, len: usize) {
-        let tape = self.tape;
-        let (inputs, constants, registers) = (self.operands.len(), tape.constants.len(), tape.registers.len());
-        let slots = inputs + constants + registers + self.outputs.len();
-        scratch::with::<u8, _>(self.bytes, |memory| {
-            scratch::with::<usize, _>(slots, |table| {
-                let mut place = Placer { next: memory.as_mut_ptr(), tile: self.tile };
-                for (slot, operand) in self.operands.iter().enumerate() {
-                    table[slot] = match operand {
-                        Operand::Direct(..) => 0,
-                        Operand::Splat(first, size) => {
-                            let room = place.tile(*size);
-                            let fill = loops::fill(level(), *size as u8);
-                            // SAFETY: `first` is one element; the tile holds `self.tile` of them.
-                            unsafe { fill(room, *first, *first, *first, self.tile) };
-                            room.expose_provenance()
+        let (tape, laid) = (self.tape, self.laid);
+        let (inputs, constants, registers) = (laid.operands.len(), tape.constants.len(), tape.registers.len());
+        let slots = inputs + constants + registers + laid.outputs.len();
+        scratch::with::<u8, _>(laid.bytes + slots * size_of::<usize>(), |memory| {
+            let (memory, table) = memory.split_at_mut(laid.bytes);
+            let table: &mut [usize] = typed_mut(table);
+            let mut place = Placer { next: memory.as_mut_ptr(), tile: laid.tile };
+            for (slot, operand) in laid.operands.iter().enumerate() {
+                table[slot] = match operand {
+                    Operand::Direct { .. } | Operand::InPlace { .. } => 0,
+                    Operand::Splat { first, size } => {
+                        let room = place.tile(*size);
+                        let fill = loops::fill(level(), *size as u8);
+                        // SAFETY: the layout was checked, so its first element lies in the slice; the tile holds its elements.
+                        unsafe {
+                            let first = self.inputs[slot].as_ptr().add(first * size);
+                            fill(room, first, first, first, laid.tile);
                         }
-                        Operand::Gathered(_, _, size) => place.tile(*size).expose_provenance(),
-                    };
-                }
-                for (slot, constant) in table[inputs..].iter_mut().zip(&tape.constants) {
-                    let bits = (&raw const constant.bits).cast::<u8>();
-                    *slot = if self.tile == 1 && cfg!(target_endian = "little") {
-                        bits.expose_provenance()
-                    } else {
-                        let room = place.tile(constant.size as usize);
-                        // SAFETY: the constant's low bytes are one element; the tile holds `self.tile` of them.
-                        unsafe { (constant.fill)(room, bits, bits, bits, self.tile) };
                         room.expose_provenance()
-                    };
-                }
-                for (slot, &width) in table[inputs + constants..].iter_mut().zip(&tape.registers) {
-                    *slot = place.packed(width as usize).expose_provenance();
-                }
-                let first_output = inputs + constants + registers;
-                for (slot, output) in table[first_output..].iter_mut().zip(self.outputs) {
-                    if output.2 {
-                        *slot = place.tile(output.1).expose_provenance();
                     }
+                    Operand::Gathered { size, .. } => place.tile(*size).expose_provenance(),
+                };
+            }
+            for (slot, constant) in table[inputs..].iter_mut().zip(&tape.constants) {
+                let bits = (&raw const constant.bits).cast::<u8>();
+                *slot = if laid.tile == 1 && cfg!(target_endian = "little") {
+                    bits.expose_provenance()
+                } else {
+                    let room = place.tile(constant.size as usize);
+                    // SAFETY: the constant's low bytes are one element; the tile holds its elements.
+                    unsafe { (constant.fill)(room, bits, bits, bits, laid.tile) };
+                    room.expose_provenance()
+                };
+            }
+            for (slot, &width) in table[inputs + constants..].iter_mut().zip(&tape.registers) {
+                *slot = place.packed(width as usize).expose_provenance();
+            }
+            let first_output = inputs + constants + registers;
+            for (slot, output) in table[first_output..].iter_mut().zip(&laid.outputs) {
+                if output.late {
+                    *slot = place.tile(output.size).expose_provenance();
                 }
-                let mut done = 0;
-                while done < len {
-                    let n = self.tile.min(len - done);
-                    self.tile(table, first_output, start + done, n);
-                    done += n;
-                }
-            });
+            }
+            let mut done = 0;
+            while done < len {
+                let n = laid.tile.min(len - done);
+                self.tile(table, first_output, start + done, n);
+                done += n;
+            }
         });
     }
 
     /// Runs every step on one tile.
     #[inline]
     fn tile(&self, table: &mut [usize], first_output: usize, start: usize, n: usize) {
+        let (laid, row) = (self.laid, self.laid.row);
         // Start and number of what a value has one of for each row, or for each element.
-        let part = |by_row: bool| if by_row { (start / self.row, n / self.row) } else { (start, n) };
-        for (slot, operand) in self.operands.iter().enumerate() {
+        let part = |by_row: bool| if by_row { (start / row, n / row) } else { (start, n) };
+        for (slot, operand) in laid.operands.iter().enumerate() {
             let (start, n) = part(self.tape.row_inputs[slot]);
             match operand {
-                Operand::Direct(base, size) => table[slot] = base.expose_provenance() + start * size,
-                Operand::Splat(..) => {}
-                Operand::Gathered(data, walk, size) => {
-                    let room = std::ptr::with_exposed_provenance_mut::<u8>(table[slot]);
+                Operand::Direct { first, size } => {
+                    table[slot] = self.inputs[slot].as_ptr().expose_provenance() + (first + start) * size
+                }
+                Operand::InPlace { output, size } => table[slot] = self.outputs[*output] + start * size,
+                Operand::Splat { .. } => {}
+                Operand::Gathered { walk, size } => {
+                    let (data, room) = (self.inputs[slot], std::ptr::with_exposed_provenance_mut::<u8>(table[slot]));
                     macro_rules! gather {
                         ($t:ty) => {
                             // SAFETY: the layout was checked; the room holds a tile.
                             unsafe {
                                 let room = std::slice::from_raw_parts_mut(room.cast::<$t>(), n);
-                                self.walks[*walk].gather(typed::<$t>(data), start, room)
+                                walk.gather(typed::<$t>(data), start, room)
                             }
                         };
                     }
@@ -213,10 +261,16 @@ impl Run<'_> {
                 }
             }
         }
-        let outputs = || self.outputs.iter().zip(&self.tape.outputs).map(|(output, plan)| (output, part(plan.row)));
-        for (slot, ((memory, size, late), (start, _))) in table[first_output..].iter_mut().zip(outputs()) {
-            if !late {
-                *slot = memory.pointer().expose_provenance() + start * size;
+        let outputs = || {
+            self.outputs
+                .iter()
+                .zip(&laid.outputs)
+                .zip(&self.tape.outputs)
+                .map(|((address, target), plan)| (*address, target, part(plan.row)))
+        };
+        for (slot, (address, target, (start, _))) in table[first_output..].iter_mut().zip(outputs()) {
+            if !target.late {
+                *slot = address + start * target.size;
             }
         }
         let at = |slot: u32| -> *mut u8 {
@@ -230,33 +284,33 @@ impl Run<'_> {
             unsafe {
                 match step.form {
                     Form::Each => (step.run)(at(step.out), at(step.a), at(step.b), at(step.c), n),
-                    Form::Row => (step.run)(at(step.out), at(step.a), at(step.b), at(step.c), n / self.row),
+                    Form::Row => (step.run)(at(step.out), at(step.a), at(step.b), at(step.c), n / row),
                     Form::Reduce(size) => {
                         let (out, from, size) = (at(step.out), at(step.a), size as usize);
-                        for i in 0..n / self.row {
-                            let from = from.add(i * self.row * size);
-                            (step.run)(out.add(i * size), from, from, from, self.row);
+                        for i in 0..n / row {
+                            let from = from.add(i * row * size);
+                            (step.run)(out.add(i * size), from, from, from, row);
                         }
                     }
                     Form::Spread(size) => {
                         let (out, from, size) = (at(step.out), at(step.a), size as usize);
-                        for i in 0..n / self.row {
+                        for i in 0..n / row {
                             let from = from.add(i * size);
-                            (step.run)(out.add(i * self.row * size), from, from, from, self.row);
+                            (step.run)(out.add(i * row * size), from, from, from, row);
                         }
                     }
                 }
             };
         }
-        for (slot, ((memory, size, late), (start, n))) in table[first_output..].iter().zip(outputs()) {
-            if *late {
+        for (slot, (address, target, (start, n))) in table[first_output..].iter().zip(outputs()) {
+            if target.late {
                 // SAFETY: the tile's own part of the output, and a tile of scratch.
                 unsafe {
                     let from = std::ptr::with_exposed_provenance::<u8>(*slot);
-                    let to = memory.pointer().add(start * size);
-                    match self.stream {
-                        true => stream(from, to, n * size),
-                        false => std::ptr::copy_nonoverlapping(from, to, n * size),
+                    let to = std::ptr::with_exposed_provenance_mut::<u8>(address + start * target.size);
+                    match laid.stream {
+                        true => stream(from, to, n * target.size),
+                        false => std::ptr::copy_nonoverlapping(from, to, n * target.size),
                     }
                 }
             }

@@ -1,5 +1,6 @@
 //! `compile`: a function becomes one program for each form of its arguments, and runs without being traced again.
 
+use super::lists::Lists;
 use super::machine::{self, ExecuteError, Scratch};
 use super::profile::Profile;
 use crate::optimize;
@@ -28,7 +29,19 @@ struct Version<B> {
     program: Program,
     plan: Plan,
     scratch: Scratch,
+    /// Whether it has run.
+    warm: bool,
+    lists: Lists,
+    /// The leaves of the arguments, and the results, of a run.
+    arguments: Vec<Option<Tensor>>,
+    results: Vec<Tensor>,
+    /// For each result: the argument whose memory it takes, or the small one that was given out last.
+    given: Vec<Option<usize>>,
+    last: Vec<Option<Tensor>>,
 }
+
+/// Bytes up to which a result is kept, to be written again when nobody holds it any more.
+const KEPT: usize = 1 << 16;
 
 /// Makes a function run as one program: traced at its first call, and again only for arguments of other shapes.
 ///
@@ -91,11 +104,12 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     /// At the first call for a form of arguments, wherever the function itself panics while it is traced.
     #[track_caller]
     pub fn run(&mut self, arguments: A) -> Result<B, ExecuteError> {
-        let (version, leaves) = self.version(&arguments)?;
+        let version = self.version(&arguments)?;
         let version = &mut self.versions[version];
         drop(arguments);
-        let results = version.run(&self.pool, leaves)?;
-        Ok(tree::rebuild(&version.template, &results))
+        version.run(&self.pool)?;
+        let mut results = version.results.drain(..);
+        Ok(version.template.map(&mut Path::default(), &mut |_, _| results.next().expect("a result a leaf")))
     }
 
     /// [`Compiled::run`], and adds to a profile where the time went. Timing costs a few hundredths of a microsecond a step.
@@ -104,7 +118,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     /// As [`Compiled::run`].
     #[track_caller]
     pub fn run_profiled(&mut self, arguments: A, profile: &mut Profile) -> Result<B, ExecuteError> {
-        let (version, _) = self.version(&arguments)?;
+        let version = self.version(&arguments)?;
         let Version { plan, scratch, .. } = &mut self.versions[version];
         scratch.measure(plan, true);
         let start = Instant::now();
@@ -153,7 +167,7 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
         arguments: &A,
         layer_of: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Timeline, ExecuteError> {
-        let (version, _) = self.version(arguments)?;
+        let version = self.version(arguments)?;
         let Version { program, plan, .. } = &self.versions[version];
         Ok(Timeline::of(program, plan, layer_of))
     }
@@ -171,19 +185,16 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
     #[track_caller]
     fn known(&mut self, arguments: &A) -> &Version<B> {
         match self.version(arguments) {
-            Ok((version, _)) => &self.versions[version],
+            Ok(version) => &self.versions[version],
             Err(error) => panic!("compile: {error}"),
         }
     }
 
-    /// The number of the program for arguments of this form, made if need be, and the arguments' leaves.
+    /// The number of the program for arguments of this form, made if need be; it has their leaves.
     #[track_caller]
-    fn version(&mut self, arguments: &A) -> Result<(usize, Vec<Tensor>), ExecuteError> {
-        let mut leaves = Vec::with_capacity(self.versions.first().map_or(0, |version| version.form.len()));
-        for (number, version) in self.versions.iter().enumerate() {
-            if version.fits(arguments, &mut leaves) {
-                return Ok((number, leaves));
-            }
+    fn version(&mut self, arguments: &A) -> Result<usize, ExecuteError> {
+        if let Some(number) = self.versions.iter_mut().position(|version| version.fits(arguments)) {
+            return Ok(number);
         }
         let named = tree::named_leaves(arguments);
         let placeholders = placeholders(named.iter().map(|leaf| leaf.2.ty()));
@@ -203,47 +214,88 @@ impl<A: Tree, B: Tree, F: Fn(&A) -> B> Compiled<A, B, F> {
             .visit(&mut Path::default(), &mut |path, leaf| form.push((path.segments().to_vec(), leaf.ty().clone())));
         // The template keeps the form of the result, not the expression behind it.
         let template = tree::map(&result, |leaf| Tensor::zeros(leaf.shape(), leaf.dtype()));
-        self.versions.push(Version { form, template, scratch: Scratch::new(&plan), program, plan });
-        Ok((self.versions.len() - 1, named.into_iter().map(|leaf| leaf.2).collect()))
+        let mut given = vec![None; plan.results.len()];
+        plan.donated.iter().for_each(|&(argument, result)| given[result] = Some(argument));
+        self.versions.push(Version {
+            form,
+            template,
+            scratch: Scratch::new(&plan),
+            warm: false,
+            lists: Lists::default(),
+            arguments: named.into_iter().map(|leaf| Some(leaf.2)).collect(),
+            results: Vec::with_capacity(given.len()),
+            last: vec![None; given.len()],
+            given,
+            program,
+            plan,
+        });
+        Ok(self.versions.len() - 1)
     }
 }
 
 impl<B> Version<B> {
-    /// Whether arguments have the form this program was made for; collects their leaves. Nothing is written out: this
+    /// Whether arguments have the form this program was made for; keeps their leaves if so. Nothing is written out: this
     /// is done at every run.
-    fn fits(&self, arguments: &impl Tree, leaves: &mut Vec<Tensor>) -> bool {
+    fn fits(&mut self, arguments: &impl Tree) -> bool {
+        let (form, leaves) = (&self.form, &mut self.arguments);
         leaves.clear();
         let mut same = true;
         arguments.visit(&mut Path::default(), &mut |path, leaf| {
-            same &= (self.form.get(leaves.len()))
-                .is_some_and(|(segments, ty)| segments == path.segments() && ty == leaf.ty());
-            leaves.push(leaf.clone());
+            same = same
+                && (form.get(leaves.len()))
+                    .is_some_and(|(segments, ty)| segments == path.segments() && ty == leaf.ty());
+            if same {
+                leaves.push(Some(leaf.clone()));
+            }
         });
-        same && leaves.len() == self.form.len()
+        let fits = same && leaves.len() == form.len();
+        if !fits {
+            leaves.clear();
+        }
+        fits
     }
 
-    fn run(&mut self, pool: &Pool, leaves: Vec<Tensor>) -> Result<Vec<Tensor>, ExecuteError> {
-        let known = leaves.iter().all(|leaf| leaf.storage().is_some());
-        let leaves = if known { leaves } else { super::eval_all(&leaves) };
-        let mut storages: Vec<Option<Storage>> = leaves.into_iter().map(|leaf| Some(leaf.into_storage())).collect();
-        let mut buffers: Vec<Option<Buffer>> = self.plan.results.iter().map(|_| None).collect();
-        for &(argument, result) in &self.plan.donated {
-            let storage = storages[argument].take().expect("given once");
-            buffers[result] = Some(storage.into_unique().unwrap_or_else(|shared| {
-                let mut copy = Buffer::zeroed(shared.bytes().len());
-                copy.bytes_mut().copy_from_slice(shared.bytes());
-                copy
-            }));
+    /// Runs the program on the leaves of the arguments; the results are then in `results`.
+    ///
+    /// A result is written where its argument was, or where the last one was that nobody holds any more.
+    fn run(&mut self, pool: &Pool) -> Result<(), ExecuteError> {
+        if self.arguments.iter().flatten().any(|leaf| leaf.storage().is_none()) {
+            let leaves: Vec<Tensor> = self.arguments.drain(..).flatten().collect();
+            self.arguments.extend(super::eval_all(&leaves).into_iter().map(Some));
         }
-        let mut buffers: Vec<Buffer> = buffers
-            .into_iter()
-            .zip(&self.plan.results)
-            .map(|(buffer, ty)| buffer.unwrap_or_else(|| Buffer::zeroed(ty.bytes())))
-            .collect();
-        let arguments: Vec<&[u8]> = storages.iter().map(|s| s.as_ref().map_or(&[][..], Storage::bytes)).collect();
-        let mut results: Vec<&mut [u8]> = buffers.iter_mut().map(Buffer::bytes_mut).collect();
+        self.results.clear();
+        for (result, ty) in self.plan.results.iter().enumerate() {
+            let fresh = || Tensor::from_storage(Storage::new(Buffer::zeroed(ty.bytes()), ty.clone()));
+            self.results.push(match self.given[result] {
+                Some(argument) => {
+                    let leaf = self.arguments[argument].take().expect("given once");
+                    leaf.renewed().unwrap_or_else(|shared| {
+                        let storage = shared.storage().expect("a value");
+                        Tensor::from_storage(Storage::new(Buffer::from_slice(storage.bytes()), ty.clone()))
+                    })
+                }
+                None => self.last[result].take().and_then(|last| last.renewed().ok()).unwrap_or_else(fresh),
+            });
+        }
+        let mut arguments = self.lists.inputs.empty();
+        arguments.extend(self.arguments.iter().map(|leaf| match leaf {
+            Some(leaf) => leaf.storage().expect("a value").bytes(),
+            None => &[],
+        }));
+        let mut results = self.lists.outputs.empty();
+        results.extend(self.results.iter_mut().map(|result| result.bytes_mut().expect("nobody else holds it")));
         machine::run_on(pool, &self.plan, &arguments, &mut results, &mut self.scratch)?;
-        let types = self.plan.results.iter().cloned();
-        Ok(buffers.into_iter().zip(types).map(|(buffer, ty)| Tensor::from_storage(Storage::new(buffer, ty))).collect())
+        self.lists.inputs.keep(arguments);
+        self.lists.outputs.keep(results);
+        self.arguments.clear();
+        for ((last, result), given) in self.last.iter_mut().zip(&self.results).zip(&self.given) {
+            if given.is_none() && result.ty().bytes() <= KEPT {
+                *last = Some(result.clone());
+            }
+        }
+        if !std::mem::replace(&mut self.warm, true) {
+            pool.level();
+        }
+        Ok(())
     }
 }

@@ -93,7 +93,7 @@ impl Tensor {
     #[track_caller]
     pub fn item<T: Element>(&self) -> T {
         assert!(self.numel() == 1, "item: {} has {} elements", self.ty(), self.numel());
-        self.to_vec::<T>()[0]
+        self.eval().storage().expect("evaluated").as_slice::<T>()[0]
     }
 
     /// The only element in double precision, whatever the dtype.

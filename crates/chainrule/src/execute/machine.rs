@@ -3,6 +3,7 @@
 //! A step's outputs are taken out of their tables while it runs, so its operands can be borrowed beside them; the
 //! arena checks that ranges are disjoint. What a loop or branch needs to run its body is kept from run to run.
 
+use super::lists::Lists;
 use super::profile::Timer;
 use crate::plan::{Kernel, MemoryBudgetError, Operand, Place, Plan, Step};
 use crate::tensor::{Origin, ScanDims};
@@ -10,9 +11,10 @@ use chainrule_kernels as kernels;
 use chainrule_kernels::Panels;
 use chainrule_kernels::buffer::{Arena, Buffer, Lease};
 use chainrule_kernels::pool::Pool;
-use chainrule_kernels::tape::Source;
+use chainrule_kernels::tape::{self, Laid};
 use chainrule_kernels::view::{View, ViewMut};
 use smallvec::SmallVec;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 /// A program could not be carried out with these values.
@@ -55,10 +57,13 @@ pub(super) struct Scratch {
     arena: Arena,
     /// What each step reads and writes of the arena, in order.
     leases: Vec<Lease>,
+    /// How the tape of each step that is one runs.
+    laid: Vec<Option<Laid>>,
     /// For each step with a body, in order.
     inner: Vec<Inner>,
     /// For the body of a loop, by step: its weights as products read them, laid out before the loop.
     panels: Vec<Option<Panels>>,
+    lists: Lists,
     /// Where times go while a profile is taken.
     timer: Option<Timer>,
     /// So little to do that handing it to other threads would take longer.
@@ -72,6 +77,7 @@ const SMALL: u64 = 1 << 20;
 struct Inner {
     /// A loop's carries, before and after a step of it.
     carries: [Vec<Buffer>; 2],
+    lists: Lists,
     bodies: SmallVec<[Box<Scratch>; 2]>,
 }
 
@@ -86,10 +92,15 @@ impl Scratch {
                     let rhs = &body.steps[number].inputs[1];
                     scratch.panels[number] = Some(Panels::new(rhs.layout.shape(), rhs.dtype));
                 }
-                Some(Inner { carries: [carried(), carried()], bodies: smallvec::smallvec![Box::new(scratch)] })
+                Some(Inner {
+                    carries: [carried(), carried()],
+                    lists: Lists::default(),
+                    bodies: smallvec::smallvec![Box::new(scratch)],
+                })
             }
             Kernel::Cond(yes, no) => Some(Inner {
                 carries: Default::default(),
+                lists: Lists::default(),
                 bodies: smallvec::smallvec![Box::new(Scratch::new(yes)), Box::new(Scratch::new(no))],
             }),
             _ => None,
@@ -97,8 +108,10 @@ impl Scratch {
         Scratch {
             arena: Arena::new(plan.arena),
             leases: plan.steps.iter().map(lease).collect(),
+            laid: plan.steps.iter().map(laid).collect(),
             inner: inner.collect(),
             panels: Vec::new(),
+            lists: Lists::default(),
             timer: None,
             small: plan.work() < SMALL,
         }
@@ -129,9 +142,6 @@ impl Scratch {
     }
 }
 
-type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
-type SlicesMut<'a> = SmallVec<[&'a mut [u8]; 4]>;
-
 /// [`run`] on one of the pool's own threads, so that no kernel waits for a hand-over; or in this thread, if that is
 /// done sooner. The bits of a result do not depend on it.
 pub(super) fn run_on(
@@ -141,8 +151,9 @@ pub(super) fn run_on(
     results: &mut [&mut [u8]],
     scratch: &mut Scratch,
 ) -> Result<(), ExecuteError> {
+    static ALONE: LazyLock<Pool> = LazyLock::new(|| Pool::new(1));
     if scratch.small {
-        return run(&Pool::new(1), plan, arguments, results, scratch);
+        return run(&ALONE, plan, arguments, results, scratch);
     }
     pool.install(|| run(pool, plan, arguments, results, scratch))
 }
@@ -155,13 +166,13 @@ fn run(
     results: &mut [&mut [u8]],
     scratch: &mut Scratch,
 ) -> Result<(), ExecuteError> {
-    let Scratch { arena, leases, inner, panels, timer, .. } = scratch;
+    let Scratch { arena, leases, laid, inner, panels, lists, timer, .. } = scratch;
     let mut inner = inner.iter_mut();
+    let mut taken = lists.taken.empty();
     for (number, (step, lease)) in plan.steps.iter().zip(&*leases).enumerate() {
         let start = timer.as_ref().map(|_| Instant::now());
         let inner = if has_body(&step.kernel) { inner.next() } else { None };
         // The outputs that are results leave the table while operands are borrowed from it.
-        let mut taken: SmallVec<[&mut [u8]; 2]> = SmallVec::new();
         for output in &step.outputs {
             if let Place::Result(i) = output.place {
                 taken.push(std::mem::take(&mut results[i]));
@@ -170,14 +181,14 @@ fn run(
         let outcome = {
             let mut lent = arena.lend(lease);
             let mut from_table = taken.iter_mut();
-            let mut outputs: SlicesMut<'_> = SmallVec::new();
+            let mut outputs = lists.outputs.empty();
             for output in &step.outputs {
                 outputs.push(match &output.place {
                     Place::Arena(_) => lent.write(),
                     _ => from_table.next().expect("one a result"),
                 });
             }
-            let (mut inputs, mut read): (Slices<'_>, _) = (SmallVec::new(), 0);
+            let (mut inputs, mut read) = (lists.inputs.empty(), 0);
             for (i, input) in step.inputs.iter().enumerate() {
                 inputs.push(match &input.place {
                     _ if in_place(step, i).is_some() => &[],
@@ -190,14 +201,19 @@ fn run(
                     Place::Data(i) => plan.data[*i].bytes(),
                 });
             }
-            kernel(pool, step, &inputs, outputs, inner, panels.get(number).and_then(Option::as_ref))
+            let kept = Kept { laid: laid[number].as_ref(), panels: panels.get(number).and_then(Option::as_ref), inner };
+            let outcome = kernel(pool, step, &inputs, &mut outputs, kept);
+            lists.inputs.keep(inputs);
+            lists.outputs.keep(outputs);
+            outcome
         };
-        let mut taken = taken.into_iter();
+        let mut back = taken.drain(..);
         for output in &step.outputs {
             if let Place::Result(i) = &output.place {
-                results[*i] = taken.next().expect("one a result");
+                results[*i] = back.next().expect("one a result");
             }
         }
+        drop(back);
         outcome.map_err(|failure| match failure {
             Failure::Here(message) => ExecuteError::value(message, step.origin),
             Failure::Inside(error) => error,
@@ -206,7 +222,18 @@ fn run(
             timer.add(number, start);
         }
     }
+    lists.taken.keep(taken);
     Ok(())
+}
+
+/// How the tape of a step runs, if it is one.
+fn laid(step: &Step) -> Option<Laid> {
+    let Kernel::Tape { tape, space, .. } = &step.kernel else { return None };
+    let place = |(i, input): (usize, &Operand)| match in_place(step, i) {
+        Some(output) => tape::Place::Output(output),
+        None => tape::Place::Layout(input.dtype, input.layout.clone()),
+    };
+    Some(tape.lay(space, &step.inputs.iter().enumerate().map(place).collect::<Vec<_>>()))
 }
 
 /// What a step reads and writes of the arena.
@@ -242,13 +269,19 @@ impl From<String> for Failure {
     }
 }
 
+/// What is kept for a step from run to run.
+struct Kept<'a> {
+    laid: Option<&'a Laid>,
+    panels: Option<&'a Panels>,
+    inner: Option<&'a mut Inner>,
+}
+
 fn kernel(
     pool: &Pool,
     step: &Step,
     inputs: &[&[u8]],
-    mut outputs: SlicesMut<'_>,
-    inner: Option<&mut Inner>,
-    panels: Option<&Panels>,
+    outputs: &mut [&mut [u8]],
+    Kept { laid, panels, inner }: Kept<'_>,
 ) -> Result<(), Failure> {
     let view = |i: usize| view_of(&step.inputs[i], inputs[i]);
     if let Kernel::Scan(dims, body) = &step.kernel {
@@ -257,21 +290,13 @@ fn kernel(
     if let Kernel::Cond(yes, no) = &step.kernel {
         let (plan, which) = if inputs[0][0] != 0 { (yes, 0) } else { (no, 1) };
         let scratch = &mut inner.expect("a branch keeps memory").bodies[which];
-        return run(pool, plan, &inputs[1..], &mut outputs, scratch).map_err(Failure::Inside);
+        return run(pool, plan, &inputs[1..], outputs, scratch).map_err(Failure::Inside);
     }
-    if let Kernel::Tape { tape, space, in_place } = &step.kernel {
-        let sources: SmallVec<[Source<'_>; 8]> = (0..inputs.len())
-            .map(|i| match in_place.get(i).copied().flatten() {
-                Some(output) => Source::InPlace(output),
-                None => Source::View(view(i)),
-            })
-            .collect();
-        let mut targets: SmallVec<[ViewMut<'_>; 4]> =
-            outputs.into_iter().zip(&step.outputs).map(|(data, output)| ViewMut::new(data, output.ty.dtype)).collect();
-        tape.run(pool, space, &sources, &mut targets);
+    if let (Kernel::Tape { tape, .. }, Some(laid)) = (&step.kernel, laid) {
+        tape.run_laid(laid, pool, inputs, outputs);
         return Ok(());
     }
-    let mut outs = outputs.into_iter().zip(&step.outputs).map(|(data, output)| ViewMut::new(data, output.ty.dtype));
+    let mut outs = (outputs.iter_mut().zip(&step.outputs)).map(|(data, output)| ViewMut::new(data, output.ty.dtype));
     let out = outs.next().expect("every kernel has an output");
     match &step.kernel {
         Kernel::Copy => kernels::copy(pool, view(0), out),
@@ -287,17 +312,7 @@ fn kernel(
             Some(panels) => panels.multiply(pool, view(0), out),
             None => kernels::matmul(pool, view(0), view(1), out),
         },
-        Kernel::Conv(dims) => {
-            let spec = kernels::ConvSpec {
-                stride: dims.stride.to_vec(),
-                pad_low: dims.padding.iter().map(|p| p.0).collect(),
-                pad_high: dims.padding.iter().map(|p| p.1).collect(),
-                lhs_dilation: dims.lhs_dilation.to_vec(),
-                rhs_dilation: dims.rhs_dilation.to_vec(),
-                groups: dims.groups,
-            };
-            kernels::conv(pool, &spec, view(0), view(1), out);
-        }
+        Kernel::Conv(spec) => kernels::conv(pool, spec, view(0), view(1), out),
         Kernel::Fold(windows) => {
             kernels::fold(pool, view(0), &windows.size, &windows.stride, &windows.dilation, out);
         }
@@ -311,7 +326,7 @@ fn kernel(
             kernels::pad(pool, view(0), &low, &high, &interior, *fill, out);
         }
         Kernel::Concat(axis) => {
-            let views: SmallVec<[View<'_>; 4]> = (0..inputs.len()).map(view).collect();
+            let views: SmallVec<[View<'_>; 32]> = (0..inputs.len()).map(view).collect();
             kernels::concat(pool, &views, *axis, out);
         }
         Kernel::Random(distribution, each) => {
@@ -339,11 +354,11 @@ fn scan(
     dims: ScanDims,
     body: &Plan,
     inputs: &[&[u8]],
-    mut outputs: SlicesMut<'_>,
+    outputs: &mut [&mut [u8]],
     inner: &mut Inner,
 ) -> Result<(), Failure> {
     let (nc, nx) = (dims.carries, dims.sequences);
-    let Inner { carries: [before, after], bodies } = inner;
+    let Inner { carries: [before, after], lists, bodies } = inner;
     for (buffer, start) in before.iter_mut().zip(inputs) {
         buffer.bytes_mut().copy_from_slice(start);
     }
@@ -353,18 +368,21 @@ fn scan(
     }
     for step in 0..dims.length {
         let place = if dims.reverse { dims.length - 1 - step } else { step };
-        let mut arguments: Slices<'_> = before.iter().map(|buffer| buffer.bytes()).collect();
+        let mut arguments = lists.inputs.empty();
+        arguments.extend(before.iter().map(|buffer| buffer.bytes()));
         for (sequence, ty) in inputs.iter().zip(&body.arguments).skip(nc).take(nx) {
             arguments.push(&sequence[place * ty.bytes()..(place + 1) * ty.bytes()]);
         }
         arguments.extend(inputs[nc + nx..].iter().copied());
-        let mut results: SlicesMut<'_> = after.iter_mut().map(|buffer| buffer.bytes_mut()).collect();
+        let mut results = lists.outputs.empty();
+        results.extend(after.iter_mut().map(|buffer| buffer.bytes_mut()));
         for (i, stacked) in outputs[nc..].iter_mut().enumerate() {
             let bytes = body.results[nc + i].bytes();
             results.push(&mut stacked[place * bytes..(place + 1) * bytes]);
         }
         run(pool, body, &arguments, &mut results, &mut bodies[0]).map_err(Failure::Inside)?;
-        drop((arguments, results));
+        lists.inputs.keep(arguments);
+        lists.outputs.keep(results);
         std::mem::swap(before, after);
     }
     for (output, buffer) in outputs.iter_mut().zip(before.iter()) {

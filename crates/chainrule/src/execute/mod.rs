@@ -2,9 +2,11 @@
 
 mod compile;
 mod eval;
+mod lists;
 mod machine;
 mod profile;
 
+pub use chainrule_kernels::counting;
 pub use compile::{Compiled, compile};
 pub use eval::eval_all;
 pub use machine::ExecuteError;

@@ -5,7 +5,8 @@
 use super::tape;
 use super::{Kernel, Plan, PlanOptions, layout};
 use crate::program::{Instruction, Kind, Known, Program, Value, space};
-use crate::tensor::{DType, DotDims, Op, Origin, Storage, Type};
+use crate::tensor::{ConvDims, DType, DotDims, Op, Origin, Storage, Type};
+use chainrule_kernels::ConvSpec;
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::tape::{Instruction as TapeInstruction, Tape};
 use chainrule_kernels::view::{Dims, Layout};
@@ -244,7 +245,7 @@ impl Lowering<'_> {
             Op::Sort { axis, descending } => Kernel::Sort { axis: *axis, descending: *descending },
             Op::Gather { axis, batch } => Kernel::Gather { axis: *axis, batch: *batch },
             Op::ScatterAdd { axis, batch, .. } => Kernel::ScatterAdd { axis: *axis, batch: *batch },
-            Op::Conv(dims) => Kernel::Conv(dims.clone()),
+            Op::Conv(dims) => Kernel::Conv(Box::new(convolution(dims))),
             Op::Fold(windows) => Kernel::Fold(windows.clone()),
             Op::Pad(amounts, value) => Kernel::Pad(amounts.clone(), tape::scalar(*value, types[0].dtype)),
             Op::Concat(axis) => Kernel::Concat(*axis),
@@ -299,6 +300,18 @@ impl Lowering<'_> {
             }
             self.lowered.results.push(ty);
         }
+    }
+}
+
+/// A convolution as the kernels take it.
+fn convolution(dims: &ConvDims) -> ConvSpec {
+    ConvSpec {
+        stride: dims.stride.to_vec(),
+        pad_low: dims.padding.iter().map(|p| p.0).collect(),
+        pad_high: dims.padding.iter().map(|p| p.1).collect(),
+        lhs_dilation: dims.lhs_dilation.to_vec(),
+        rhs_dilation: dims.rhs_dilation.to_vec(),
+        groups: dims.groups,
     }
 }
 

@@ -16,11 +16,11 @@ pub use budget::{Budgeted, MemoryBudgetError, within_budget};
 pub use timeline::{LiveValue, Part, Timeline, TimelineStep};
 
 use crate::program::Program;
-use crate::tensor::{ConvDims, Distribution, Origin, Reduction, ScanDims, Shape, Storage, Type, Windows};
-use chainrule_kernels::Panels;
+use crate::tensor::{Distribution, Origin, Reduction, ScanDims, Shape, Storage, Type, Windows};
 use chainrule_kernels::element::Scalar;
 use chainrule_kernels::tape::Tape;
 use chainrule_kernels::view::Layout;
+use chainrule_kernels::{ConvSpec, Panels};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub(crate) enum Kernel {
         batch: usize,
     },
     Matmul,
-    Conv(Arc<ConvDims>),
+    Conv(Box<ConvSpec>),
     Fold(Arc<Windows>),
     MaxPoolGradient(Arc<Windows>),
     Pad(Arc<[(usize, usize, usize)]>, Scalar),

@@ -1,7 +1,7 @@
 //! Numbers entering and leaving: leaves that hold memory, constants, and reading a leaf back.
 
 use super::shape::{IntoShape, Shape};
-use super::{DType, Op, Scalar, ShapeError, Tensor, Type};
+use super::{DType, Op, Origin, Scalar, ShapeError, Tensor, Type};
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::element::Element;
 use std::sync::Arc;
@@ -35,9 +35,9 @@ impl Storage {
         assert!(T::DTYPE == self.ty.dtype, "the numbers are {}, not {}; cast them first", self.ty.dtype, T::DTYPE);
         self.buffer.as_slice()
     }
-    /// The memory itself if nobody else holds it.
-    pub(crate) fn into_unique(self) -> Result<Buffer, Storage> {
-        Arc::try_unwrap(self.buffer).map_err(|buffer| Storage { buffer, ty: self.ty })
+    /// The memory, to write, if nobody else holds it.
+    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        Arc::get_mut(&mut self.buffer).map(Buffer::bytes_mut)
     }
 }
 impl PartialEq for Storage {
@@ -149,21 +149,23 @@ impl Tensor {
         }
     }
 
-    /// A leaf's memory without the leaf, so that it is not shared if nobody else holds it.
-    ///
-    /// # Panics
-    /// If this is not a leaf.
-    pub(crate) fn into_storage(self) -> Storage {
-        match std::sync::Arc::try_unwrap(self.node) {
-            Ok(mut node) => match std::mem::replace(&mut node.op, Op::Variable) {
-                Op::Data(storage) => storage,
-                other => panic!("{} is not a leaf", other.name()),
-            },
-            Err(node) => match node.op() {
-                Op::Data(storage) => storage.clone(),
-                other => panic!("{} is not a leaf", other.name()),
-            },
+    /// The memory of a leaf, to write, if nobody else holds the leaf or its memory.
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match &mut Arc::get_mut(&mut self.node)?.op {
+            Op::Data(storage) => storage.bytes_mut(),
+            _ => None,
         }
+    }
+
+    /// A leaf of this one's type for another value, in the same memory, if nobody else holds it.
+    #[track_caller]
+    pub(crate) fn renewed(mut self) -> Result<Tensor, Tensor> {
+        if self.bytes_mut().is_none() {
+            return Err(self);
+        }
+        let node = Arc::get_mut(&mut self.node).expect("nobody else holds it");
+        (node.id, node.origin) = (super::next_id(), Origin::here());
+        Ok(self)
     }
 
     /// One number everywhere; takes no memory until it is asked for.

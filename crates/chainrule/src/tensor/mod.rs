@@ -75,6 +75,10 @@ pub struct Node {
 /// Order of creation: a node's inputs always have smaller numbers. Nothing but that order depends on it.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+fn next_id() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Node {
     /// Number in order of creation; inputs come before what uses them.
     pub fn id(&self) -> u64 {
@@ -125,8 +129,7 @@ impl Tensor {
     }
 
     fn from_parts(op: Op, inputs: SmallVec<[Tensor; 2]>, types: SmallVec<[Type; 1]>, origin: Origin) -> Tensor {
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Tensor { node: Arc::new(Node { id, op, inputs, types, origin }), output: 0 }
+        Tensor { node: Arc::new(Node { id: next_id(), op, inputs, types, origin }), output: 0 }
     }
 
     /// A placeholder of this type, to be bound when a program is captured.

@@ -13,6 +13,7 @@ pub use self::safetensors::{
 pub use chainrule_macros::Tree;
 
 use crate::tensor::Tensor;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -68,7 +69,8 @@ impl std::fmt::Display for Segment {
 /// Where a walk through a tree is: the field names and indexes down to a leaf.
 #[derive(Debug, Default)]
 pub struct Path {
-    segments: Vec<Segment>,
+    /// Walks are part of every step of training: as deep as this they allocate nothing.
+    segments: SmallVec<[Segment; 8]>,
     state: usize,
 }
 
