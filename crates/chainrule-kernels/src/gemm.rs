@@ -4,6 +4,7 @@
 //! multiplied tile by tile. bf16 and f16 are widened to f32 and rounded once; integers wrap. Blocks follow from shapes
 //! and sums run in order, so the bits depend neither on the threads nor on the width of the vectors.
 
+mod once;
 mod panels;
 mod thin;
 pub(crate) mod tile;
@@ -56,6 +57,24 @@ impl<T> Matrix<T> {
 pub(crate) trait Multiply: Looped + Stored<Number = Self> {}
 impl<T: Looped + Stored<Number = T>> Multiply for T {}
 
+/// A left operand that can lay out its panels.
+pub(crate) trait Left<T>: Sync {
+    /// Where a panel of `height` rows from `row` on lies, of `depth` columns from `start` on: in `to`, if not laid out before.
+    ///
+    /// # Safety
+    /// [`tile::SLACK`] elements after the panel may be overwritten.
+    unsafe fn panel(&self, row: usize, height: usize, start: usize, depth: usize, to: *mut T) -> *const T;
+}
+
+impl<T: Multiply> Left<T> for Matrix<T> {
+    unsafe fn panel(&self, row: usize, height: usize, start: usize, depth: usize, to: *mut T) -> *const T {
+        let from = self.at(row, start).data;
+        // SAFETY: whoever made the matrix promised its elements.
+        unsafe { T::loops().pack(from, self.row, self.column, height, depth, to, height) };
+        to
+    }
+}
+
 /// A right operand that can lay out its panels.
 pub(crate) trait Right<T>: Sync {
     /// Lays out rows `depth` of the panel of `width` columns from `column` on, with `pitch` elements a row.
@@ -86,6 +105,11 @@ pub(crate) fn depth_of(k: usize) -> usize {
     k.div_ceil(k.div_ceil(DEPTH).max(1)).max(1)
 }
 
+/// Rows of a panel of a product: nearly equal parts.
+fn rows_of<T: Multiply>(m: usize) -> usize {
+    m.div_ceil(m.div_ceil(T::loops().rows).max(1)).max(1)
+}
+
 /// out (m × n, rows `row` apart) = or += lhs (m × k) · rhs (k × n), in this thread.
 ///
 /// # Safety
@@ -95,14 +119,13 @@ pub(crate) unsafe fn multiply<T: Multiply>(
     out: *mut T,
     row: usize,
     accumulate: bool,
-    lhs: Matrix<T>,
+    lhs: &impl Left<T>,
     rhs: &impl Right<T>,
 ) {
     let loops = T::loops();
     let panels = n.div_ceil(loops.columns());
     let depth = depth_of(k);
-    // Panels of nearly equal numbers of rows.
-    let rows = m.div_ceil(m.div_ceil(loops.rows).max(1)).max(1);
+    let rows = rows_of::<T>(m);
     let columns = loops.columns();
     let right_len = panels * columns * depth;
     scratch::with::<T, _>(right_len + rows * depth + columns * rows + 2 * tile::SLACK, |room| {
@@ -123,8 +146,7 @@ pub(crate) unsafe fn multiply<T: Multiply>(
                 }
                 for i in (0..m).step_by(rows) {
                     let height = rows.min(m - i);
-                    let from = lhs.at(i, start).data;
-                    loops.pack(from, lhs.row, lhs.column, height, some.len(), left, height);
+                    let left = lhs.panel(i, height, start, some.len(), left);
                     for panel in 0..panels {
                         let column = panel * columns;
                         let width = columns.min(n - column);
@@ -264,6 +286,10 @@ fn product<T: Multiply>(pool: &Pool, a: &[T], la: &Layout, b: &[T], lb: &Layout,
     };
     let (m, n) = if turned { (1, m) } else { (m, n) };
     let (lhs, rhs) = operands(0);
+    if batch == 1 && once::fits([m, n, k]) {
+        // SAFETY: layouts were checked, and `out` holds m · n elements.
+        return unsafe { once::product(pool, [m, n, k], Shared::new(out), lhs, rhs) };
+    }
     let thin = thin::fits([m, n, k], lhs, rhs);
     let (rows, columns) = if thin { (m, (thin::GRAIN / k).max(64)) } else { blocks(m, n, k) };
     let (down, across) = (m.div_ceil(rows), n.div_ceil(columns));
@@ -282,7 +308,7 @@ fn product<T: Multiply>(pool: &Pool, a: &[T], la: &Layout, b: &[T], lb: &Layout,
                 match m * n * k <= SMALL {
                     true => dispatch(Plainly { size, out, row: n, lhs, rhs }),
                     false if thin => thin::multiply(size, out, n, lhs, rhs),
-                    false => multiply(size, out, n, false, lhs, &rhs),
+                    false => multiply(size, out, n, false, &lhs, &rhs),
                 }
             }
         }

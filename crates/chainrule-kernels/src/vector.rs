@@ -221,6 +221,16 @@ mod x86 {
             unsafe fn copy_rows(from: *const f32, step: isize, width: usize, count: usize, to: *mut f32, pitch: usize) {
                 // SAFETY: masked elements are not read; the caller allows the vector after each row to be written.
                 unsafe {
+                    // The whole row at once, so that each of the pages on which rows lie is met once.
+                    if width == 32 {
+                        for p in 0..count {
+                            let (from, to) = (from.offset(p as isize * step), to.add(p * pitch));
+                            let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+                            _mm512_storeu_ps(to, low);
+                            _mm512_storeu_ps(to.add(16), high);
+                        }
+                        return;
+                    }
                     let mut at = 0;
                     while at < width {
                         let mask = first_lanes(width - at);

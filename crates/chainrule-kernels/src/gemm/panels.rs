@@ -8,6 +8,9 @@ use crate::pool::{Pool, Shared, in_tiles};
 use crate::view::{View, ViewMut};
 use std::ops::Range;
 
+/// Elements of panels that are worth handing to another thread.
+const PANELS: usize = 1 << 15;
+
 /// A matrix in the panels that products read.
 #[derive(Debug)]
 pub struct Panels {
@@ -46,28 +49,12 @@ impl Panels {
     }
 
     fn lay<T: Multiply>(&mut self, pool: &Pool, rhs: View) {
-        let (k, n, loops) = (self.k, self.n, T::loops());
         let from = Matrix {
             data: rhs.elements::<T>().as_ptr().wrapping_add(rhs.layout.offset),
             row: rhs.layout.strides[0],
             column: rhs.layout.strides[1],
         };
-        let (columns, depth) = (loops.columns(), depth_of(k));
-        let panels = n.div_ceil(columns);
-        // Packing writes up to SLACK elements behind a panel: a thread takes all panels of a depth in order.
-        let shared = Shared::new(typed_mut::<T>(self.data.bytes_mut()));
-        in_tiles(pool, 1, 1, |_, _| {
-            for start in (0..k).step_by(depth) {
-                let some = start..(start + depth).min(k);
-                for panel in 0..panels {
-                    let column = panel * columns;
-                    let width = columns.min(n - column);
-                    let place = place::<T>(k, n, some.start, column, some.len());
-                    // SAFETY: the layout was checked; panels lie in the room, and later ones behind what earlier ones overwrite.
-                    unsafe { from.panel(some.clone(), column, width, shared.pointer().add(place), loops.pitch(width)) }
-                }
-            }
-        });
+        lay(pool, from, self.k, self.n, typed_mut::<T>(self.data.bytes_mut()));
     }
 
     /// `out` [M, N] = `lhs` [M, K] · the matrix, of any strides on the left.
@@ -96,10 +83,25 @@ impl Panels {
                 let size = [rows.min(m - i), columns.min(n - j), k];
                 let right = From { panels: typed(self.data.bytes()), k, n, column: j };
                 // SAFETY: layouts were checked, and blocks are disjoint parts of `out`.
-                unsafe { multiply(size, shared.pointer().add(i * n + j), n, false, left.at(i, 0), &right) }
+                unsafe { multiply(size, shared.pointer().add(i * n + j), n, false, &left.at(i, 0), &right) }
             }
         });
     }
+}
+
+/// Lays out the panels of a right operand (k × n), depth by depth.
+pub(super) fn lay<T: Multiply>(pool: &Pool, from: Matrix<T>, k: usize, n: usize, to: &mut [T]) {
+    let (columns, depth) = (T::loops().columns(), depth_of(k));
+    let (panels, shared) = (n.div_ceil(columns), Shared::new(to));
+    in_tiles(pool, k.div_ceil(depth) * panels, (PANELS / (columns * depth)).max(1), |first, count| {
+        for panel in first..first + count {
+            let (start, column) = (panel / panels * depth, panel % panels * columns);
+            let (some, width) = (start..(start + depth).min(k), columns.min(n - column));
+            let place = place::<T>(k, n, start, column, some.len());
+            // SAFETY: the matrix's elements are valid; panels are disjoint, and one of whole vectors overwrites nothing behind it.
+            unsafe { from.panel(some, column, width, shared.pointer().add(place), T::loops().pitch(width)) }
+        }
+    });
 }
 
 /// Where the panel of a column begins in the depth that begins at `start`.
@@ -110,11 +112,11 @@ fn place<T: Multiply>(k: usize, n: usize, start: usize, column: usize, depth: us
 }
 
 /// The panels from a column on.
-struct From<'a, T> {
-    panels: &'a [T],
-    k: usize,
-    n: usize,
-    column: usize,
+pub(super) struct From<'a, T> {
+    pub(super) panels: &'a [T],
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) column: usize,
 }
 
 impl<T: Multiply> Right<T> for From<'_, T> {

@@ -53,6 +53,26 @@ fn thin_products() {
     }
 }
 
+/// Large products with one small side: the elements of a sample, and the same bits for any number of threads.
+#[test]
+fn operands_laid_out_once() {
+    let mut rng = Rng(14);
+    for [m, k, n] in [[800, 137, 101], [97, 130, 801], [768, 700, 110], [100, 900, 770], [1000, 110, 600]] {
+        assert!(once::fits([m, n, k]));
+        for dtype in [DType::F32, DType::F64, DType::I32] {
+            let lhs = Value::random(&mut rng, dtype, &[m, k]);
+            let rhs = Value::random(&mut rng, dtype, &[k, n]);
+            let all = on_pools(dtype, m * n, |pool, out| matmul(pool, lhs.view(), rhs.view(), out));
+            let (got, expected): (Vec<f64>, Vec<f64>) = (0..500)
+                .map(|_| (rng.below(m), rng.below(n)))
+                .map(|(i, j)| (all[i * n + j], (0..k).map(|p| lhs.at(&[i, p]) * rhs.at(&[p, j])).sum::<f64>()))
+                .unzip();
+            let what = format!("{:?} × {:?}", lhs.layout, rhs.layout);
+            assert_close(&got, &expected, dtype, (k as f64).sqrt() * 8.0, &what);
+        }
+    }
+}
+
 #[test]
 fn panels_laid_out_before_give_the_same_bits() {
     let mut rng = Rng(13);
