@@ -5,7 +5,7 @@ use chainrule::tensor::{Derivation, Origin, Tensor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A line of the user's program: of Rust, or of the model file that it is built from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Place {
     /// The source file as the compiler names it, or the model file.
     pub file: String,

@@ -12,11 +12,14 @@ use std::collections::HashMap;
 /// Formulas longer than this get a name.
 const LONG: usize = 64;
 
-/// All equations, parameters among them where they come up.
-pub(super) fn equations(graph: &Graph, names: &Names, symbols: &[Symbol], leaves: &[Tensor]) -> Vec<Equation> {
+/// All equations, parameters among them where they come up. `starts` are the symbols of what the roots are given.
+pub(super) fn equations(graph: &Graph, names: &Names, starts: &[String], leaves: &[(Tensor, Symbol)]) -> Vec<Equation> {
     let mut equations = Vec::new();
-    let start = (Form::Plain("1".into()), graph.number(&graph.value).ones_like(), graph.value.node().origin());
-    let mut arrived: HashMap<Key, Vec<(Form, Tensor, Origin)>> = HashMap::from([(key(&graph.value), vec![start])]);
+    let mut arrived: HashMap<Key, Vec<(Form, Tensor, Origin)>> = HashMap::new();
+    for ((root, cotangent), start) in graph.roots.iter().zip(starts) {
+        let start = (Form::Plain(start.clone()), cotangent.clone(), root.node().origin());
+        arrived.entry(key(root)).or_default().push(start);
+    }
     for node in graph.nodes.iter().rev() {
         for output in 0..node.node().types().len() {
             let at = node.output(output);
@@ -25,23 +28,22 @@ pub(super) fn equations(graph: &Graph, names: &Names, symbols: &[Symbol], leaves
             let total = terms.iter().map(|term| term.1.clone()).reduce(|a, b| a + b);
             let Some(total) = total.map(|total| total.eval()) else { continue };
             // A parameter's line is that of its use.
-            let is_leaf = leaves.iter().any(|leaf| key(leaf) == key(&at));
-            let origin = terms.last().map(|term| term.2).filter(|_| is_leaf).unwrap_or(at.node().origin());
+            let leaf = leaves.iter().find(|leaf| key(&leaf.0) == key(&at));
+            let origin = terms.last().map(|term| term.2).filter(|_| leaf.is_some()).unwrap_or(at.node().origin());
             let mut equation = |symbol: String, of: String| {
                 let (shape, norm, line) = (at.shape().to_vec(), Number(length(&total)), origin.into());
                 equations.push(Equation { symbol, of, formula: formula.clone(), shape, norm, line });
             };
-            if let Some(place) = leaves.iter().position(|leaf| key(leaf) == key(&at)) {
-                equation(format!("∂L/∂{}", symbols[place].symbol), symbols[place].path.clone());
+            if let Some((_, symbol)) = leaf {
+                equation(symbol.symbol.clone(), symbol.path.clone());
                 continue;
             }
             let edges = graph.edges(&at);
             let name = names.get(&at);
             let alone = terms.len() == 1 && edges.len() == 1;
             let short = alone && formula.chars().count() < LONG && !name.starts_with('z');
-            let form = match (terms.into_iter().next(), key(&at) == key(&graph.value)) {
-                (_, true) => Form::Plain("1".into()),
-                (Some((form, ..)), _) if short => form,
+            let form = match terms.into_iter().next() {
+                Some((form, ..)) if short || name == "L" => form,
                 _ => {
                     let symbol = delta(&name);
                     equation(symbol.clone(), name.clone());
@@ -84,7 +86,7 @@ fn is_within(symbol: &str, formula: &str) -> bool {
 }
 
 /// δ₂ for z₂, δ[h₁] for h₁.
-fn delta(name: &str) -> String {
+pub(super) fn delta(name: &str) -> String {
     match name.strip_prefix('z') {
         Some(number) => format!("δ{number}"),
         None => format!("δ[{name}]"),

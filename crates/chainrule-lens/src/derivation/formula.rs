@@ -147,7 +147,7 @@ pub(super) fn formula(node: &Node, places: &[usize], made: &str, names: &Names) 
             Composite::Norm(_) => by(format!("{x}/{y}")),
         },
         Op::Unfold(_) => text("[in the window]", "folded(§)"),
-        Op::Scan(..) => text("Π of the steps", "back through time(§)"),
+        Op::Scan(..) => text("Σ over the steps", "back through time(§)"),
         op => text(&format!("{}'", op.name()), &format!("§ · {}'", op.name())),
     }
 }

@@ -37,12 +37,14 @@ struct Head {
     region: Vec<Tensor>,
 }
 
-/// The expression with its values, and what depends on the parameters.
+/// The expression with its values, and what depends on the leaves.
 pub(super) struct Graph {
     pub nodes: Vec<Tensor>,
-    pub value: Tensor,
-    /// Nodes that some parameter has a path to.
+    /// Where the ways down begin, each with its cotangent: the loss with 1, or what one step of a loop gives.
+    pub roots: Vec<(Tensor, Tensor)>,
+    /// Nodes that some leaf has a path to.
     pub active: HashSet<u64>,
+    leaves: HashSet<Key>,
     values: HashMap<Key, Tensor>,
     /// Products that a bias is added to, and nothing else uses.
     pub joined: HashMap<u64, Key>,
@@ -50,13 +52,59 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn of(nodes: Vec<Tensor>, value: &Tensor, parameters: &[Tensor]) -> Graph {
-        let active = active(&nodes, parameters);
-        let values = values(&nodes, value);
-        let joined = joined(&nodes, &active, parameters);
-        let mut graph = Graph { nodes, value: value.clone(), active, values, joined, head: None };
+    /// Of a loss and its parameters.
+    pub fn of_loss(value: &Tensor, parameters: &[Tensor]) -> Graph {
+        let roots = vec![(value.clone(), value.ones_like().eval())];
+        let mut graph = Graph::of(roots, parameters, &HashMap::new());
         graph.head = graph.find_head();
         graph
+    }
+
+    /// Down to leaves, some of which may be given their numbers.
+    pub fn of(roots: Vec<(Tensor, Tensor)>, leaves: &[Tensor], given: &HashMap<Key, Tensor>) -> Graph {
+        let ends: HashSet<Key> = leaves.iter().map(key).collect();
+        let nodes = ordered(&roots.iter().map(|root| root.0.clone()).collect::<Vec<_>>(), &ends);
+        let values = values(&nodes, &roots, given);
+        let mut graph =
+            Graph { nodes, roots, active: HashSet::new(), leaves: ends, values, joined: HashMap::new(), head: None };
+        let floats: Vec<Tensor> = leaves.iter().filter(|leaf| leaf.dtype().is_float()).cloned().collect();
+        graph.active = graph.above(&floats);
+        graph.joined = graph.find_joined();
+        graph
+    }
+
+    /// The nodes that one of these leaves has a path to.
+    pub fn above(&self, leaves: &[Tensor]) -> HashSet<u64> {
+        let mut active: HashSet<u64> = leaves.iter().map(|leaf| leaf.node().id()).collect();
+        for tensor in self.nodes.iter().filter(|tensor| !self.is_leaf(tensor)) {
+            if !matches!(tensor.node().op(), Op::StopGradient)
+                && tensor.node().inputs().iter().any(|input| active.contains(&input.node().id()))
+            {
+                active.insert(tensor.node().id());
+            }
+        }
+        active
+    }
+
+    /// Whether it is one of the leaves, under which nothing is looked at.
+    pub fn is_leaf(&self, x: &Tensor) -> bool {
+        self.leaves.contains(&key(x))
+    }
+
+    /// The operand, if this only moves its numbers.
+    pub fn moves(&self, x: &Tensor) -> Option<Tensor> {
+        let moves = is_move(x.node().op()) && !self.is_leaf(x);
+        x.node().inputs().first().filter(|_| moves).cloned()
+    }
+
+    /// The loops that some leaf has a path to.
+    pub fn loops(&self) -> impl Iterator<Item = &Tensor> {
+        self.nodes.iter().filter(|at| matches!(at.node().op(), Op::Scan(..)) && self.active.contains(&at.node().id()))
+    }
+
+    /// The loss.
+    fn value(&self) -> &Tensor {
+        &self.roots[0].0
     }
 
     /// A value's numbers.
@@ -64,9 +112,19 @@ impl Graph {
         &self.values[&key(x)]
     }
 
+    /// Whether it is a value that something uses.
+    pub fn has(&self, x: &Tensor) -> bool {
+        self.values.contains_key(&key(x))
+    }
+
     /// Whether a node is within a loss that is one formula.
     pub fn is_in_head(&self, node: &Node) -> bool {
         self.head.as_ref().is_some_and(|head| head.region.iter().any(|other| other.node().id() == node.id()))
+    }
+
+    /// Whether a way down begins at it.
+    pub fn is_root(&self, node: &Node) -> bool {
+        self.roots.iter().any(|root| root.0.node().id() == node.id())
     }
 
     /// Cross-entropy in one formula, if the loss is one.
@@ -76,7 +134,10 @@ impl Graph {
 
     /// The factors of a value, one for each operand that some parameter has a path to.
     pub fn edges(&self, at: &Tensor) -> Vec<Edge> {
-        if let Some(head) = self.head.as_ref().filter(|_| key(at) == key(&self.value)) {
+        if self.is_leaf(at) {
+            return Vec::new();
+        }
+        if let Some(head) = self.head.as_ref().filter(|_| key(at) == key(self.value())) {
             let (hops, target) = self.moved(Vec::new(), &head.logits);
             return vec![Edge { hops, factor: 0, target, head: true }];
         }
@@ -105,8 +166,7 @@ impl Graph {
     /// Goes on through movements of numbers.
     fn moved(&self, mut hops: Vec<(Tensor, Vec<usize>)>, from: &Tensor) -> (Vec<(Tensor, Vec<usize>)>, Tensor) {
         let mut at = from.clone();
-        while is_move(at.node().op()) {
-            let Some(next) = at.node().inputs().first().cloned() else { break };
+        while let Some(next) = self.moves(&at) {
             hops.push((at, vec![0]));
             at = next;
         }
@@ -140,27 +200,21 @@ impl Graph {
         let head = self.head.as_ref()?;
         let logits = fresh(self.number(&head.logits));
         let loss = self.rebuilt(&head.region, &head.logits, &logits);
-        pull(&[loss], &[Some(self.number(&self.value).ones_like())], std::slice::from_ref(&logits)).pop().flatten()
+        pull(&[loss], &[Some(self.roots[0].1.clone())], std::slice::from_ref(&logits)).pop().flatten()
     }
 
     /// The value of a region over another leaf, all else numbers.
     fn rebuilt(&self, region: &[Tensor], from: &Tensor, leaf: &Tensor) -> Tensor {
-        let mut made: HashMap<u64, Tensor> = HashMap::new();
-        for at in region {
-            let operand = |x: &Tensor| match made.get(&x.node().id()) {
-                Some(made) => made.output(x.output_index()),
-                None if key(x) == key(from) => leaf.clone(),
-                None => self.number(x).clone(),
-            };
-            let operands: Vec<Tensor> = at.node().inputs().iter().map(operand).collect();
-            made.insert(at.node().id(), Tensor::apply(at.node().op().clone(), &operands));
-        }
-        made[&self.value.node().id()].clone()
+        let inside: HashSet<u64> = region.iter().map(|at| at.node().id()).collect();
+        let beside = region.iter().flat_map(|at| at.node().inputs()).filter(|x| !inside.contains(&x.node().id()));
+        let mut given: HashMap<Key, Tensor> = beside.map(|x| (key(x), self.number(x).clone())).collect();
+        given.insert(key(from), leaf.clone());
+        substituted(region, given)(self.value())
     }
 
     /// Whether all ways from the loss go through one log-softmax, and the slope is its softmax less the targets.
     fn find_head(&self) -> Option<Head> {
-        let (mut region, mut pending, mut end) = (Vec::new(), vec![self.value.clone()], None::<Tensor>);
+        let (mut region, mut pending, mut end) = (Vec::new(), vec![self.value().clone()], None::<Tensor>);
         let mut seen = HashSet::new();
         while let Some(at) = pending.pop() {
             let node = at.node();
@@ -190,7 +244,7 @@ impl Graph {
         let head = Head { logits, formula: String::new(), region };
         let leaf = fresh(self.number(&head.logits));
         let loss = self.rebuilt(&head.region, &head.logits, &leaf);
-        let slope = pull(&[loss], &[Some(self.number(&self.value).ones_like())], std::slice::from_ref(&leaf));
+        let slope = pull(&[loss], &[Some(self.roots[0].1.clone())], std::slice::from_ref(&leaf));
         let Op::Composite(Composite::LogSoftmax(axis)) = end.node().op() else { return None };
         let last = end.rank().checked_sub(1).filter(|last| last == axis)?;
         let classes = end.shape()[last];
@@ -198,6 +252,35 @@ impl Graph {
         let targets = is_softmax_less_targets(&shares, &numbers(&slope.into_iter().next()??.eval()), classes)?;
         let rows = shares.len() / classes;
         Some(Head { formula: format!("(softmax(§) − {targets})/{rows}"), ..head })
+    }
+
+    /// Products and convolutions whose one use is that a bias is added; with the sum.
+    fn find_joined(&self) -> HashMap<u64, Key> {
+        let mut uses: HashMap<u64, usize> = HashMap::new();
+        for input in self.nodes.iter().flat_map(|node| node.node().inputs()) {
+            *uses.entry(input.node().id()).or_default() += 1;
+        }
+        let once = |x: &Tensor| uses.get(&x.node().id()) == Some(&1);
+        let origin = |x: &Tensor| {
+            let (mut at, mut alone) = (x.clone(), true);
+            while let Some(next) = self.moves(&at) {
+                alone &= once(&at);
+                at = next;
+            }
+            (alone && once(&at), at)
+        };
+        let mut joined = HashMap::new();
+        for at in self.nodes.iter().filter(|at| matches!(at.node().op(), Op::Binary(Binary::Add))) {
+            let sides = [0, 1].map(|i| origin(&at.node().inputs()[i]));
+            for (product, other) in [(0, 1), (1, 0)] {
+                let (once, from) = &sides[product];
+                let is_product = matches!(from.node().op(), Op::Dot(_) | Op::Conv(_)) && !self.is_leaf(from);
+                if self.is_leaf(&sides[other].1) && *once && is_product && self.active.contains(&from.node().id()) {
+                    joined.insert(from.node().id(), key(at));
+                }
+            }
+        }
+        joined
     }
 }
 
@@ -223,59 +306,46 @@ fn linear(op: &Op) -> bool {
     plain || is_move(op) || matches!(op, Op::Binary(Binary::Mul | Binary::Div))
 }
 
-/// The nodes that one of these has a path to.
-pub(super) fn active(nodes: &[Tensor], leaves: &[Tensor]) -> HashSet<u64> {
-    let mut active: HashSet<u64> = leaves.iter().map(|leaf| leaf.node().id()).collect();
-    for tensor in nodes {
-        if !matches!(tensor.node().op(), Op::StopGradient)
-            && tensor.node().inputs().iter().any(|input| active.contains(&input.node().id()))
-        {
-            active.insert(tensor.node().id());
+/// The nodes under some values in order of creation, down to where it ends.
+pub(super) fn ordered(values: &[Tensor], ends: &HashSet<Key>) -> Vec<Tensor> {
+    let (mut seen, mut pending, mut nodes) = (HashSet::new(), values.to_vec(), Vec::new());
+    while let Some(tensor) = pending.pop() {
+        if seen.insert(tensor.node().id()) {
+            if !ends.contains(&key(&tensor)) {
+                pending.extend(tensor.node().inputs().iter().cloned());
+            }
+            nodes.push(tensor);
         }
     }
-    active
+    nodes.sort_by_key(|tensor| tensor.node().id());
+    nodes
+}
+
+/// An expression's nodes again over other tensors in place of some of its own; gives what a value has become.
+pub(super) fn substituted(nodes: &[Tensor], given: HashMap<Key, Tensor>) -> impl Fn(&Tensor) -> Tensor + use<> {
+    let mut now = given;
+    for at in nodes {
+        let node = at.node();
+        if now.contains_key(&key(at)) || !node.inputs().iter().any(|x| now.contains_key(&key(x))) {
+            continue;
+        }
+        let operands: Vec<Tensor> = node.inputs().iter().map(|x| now.get(&key(x)).unwrap_or(x).clone()).collect();
+        let made = Tensor::apply(node.op().clone(), &operands);
+        for output in 0..node.types().len() {
+            now.entry((node.id(), output)).or_insert_with(|| made.output(output));
+        }
+    }
+    move |x| now.get(&key(x)).unwrap_or(x).clone()
 }
 
 /// Every value of the expression as numbers.
-fn values(nodes: &[Tensor], value: &Tensor) -> HashMap<Key, Tensor> {
-    let mut all: HashMap<Key, Tensor> = HashMap::from([(key(value), value.clone())]);
-    for input in nodes.iter().flat_map(|node| node.node().inputs()) {
-        all.entry(key(input)).or_insert_with(|| input.clone());
-    }
-    let (keys, tensors): (Vec<Key>, Vec<Tensor>) = all.into_iter().unzip();
+fn values(nodes: &[Tensor], roots: &[(Tensor, Tensor)], given: &HashMap<Key, Tensor>) -> HashMap<Key, Tensor> {
+    let inputs = nodes.iter().flat_map(|node| node.node().inputs());
+    let all: HashMap<Key, Tensor> =
+        roots.iter().map(|root| &root.0).chain(nodes).chain(inputs).map(|x| (key(x), x.clone())).collect();
+    let now = substituted(nodes, given.clone());
+    let (keys, tensors): (Vec<Key>, Vec<Tensor>) = all.into_iter().map(|(key, x)| (key, now(&x))).unzip();
     keys.into_iter().zip(eval_all(&tensors)).collect()
-}
-
-/// Products and convolutions whose one use is that a bias is added; with the sum.
-fn joined(nodes: &[Tensor], active: &HashSet<u64>, parameters: &[Tensor]) -> HashMap<u64, Key> {
-    let mut uses: HashMap<u64, usize> = HashMap::new();
-    for input in nodes.iter().flat_map(|node| node.node().inputs()) {
-        *uses.entry(input.node().id()).or_default() += 1;
-    }
-    let origin = |x: &Tensor| {
-        let mut at = x.clone();
-        let mut alone = true;
-        while is_move(at.node().op()) {
-            alone &= uses.get(&at.node().id()) == Some(&1);
-            let Some(next) = at.node().inputs().first().cloned() else { break };
-            at = next;
-        }
-        (alone, at)
-    };
-    let mut joined = HashMap::new();
-    for at in nodes.iter().filter(|at| matches!(at.node().op(), Op::Binary(Binary::Add))) {
-        let sides = [0, 1].map(|i| origin(&at.node().inputs()[i]));
-        for (product, other) in [(0, 1), (1, 0)] {
-            let (alone, from) = &sides[product];
-            let is_bias = parameters.iter().any(|leaf| leaf.node().id() == sides[other].1.node().id());
-            let once = *alone && uses.get(&from.node().id()) == Some(&1);
-            let is_product = matches!(from.node().op(), Op::Dot(_) | Op::Conv(_)) && active.contains(&from.node().id());
-            if is_bias && once && is_product {
-                joined.insert(from.node().id(), key(at));
-            }
-        }
-    }
-    joined
 }
 
 /// A leaf of its own over the same numbers, so that two operands that are one value stay two.

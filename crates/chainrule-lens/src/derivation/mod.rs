@@ -2,7 +2,8 @@
 //!
 //! The recorded expression is walked from the loss down. Each edge of it is one factor of the chain rule: the Jacobian of
 //! one operation by one of its operands, all others held. Where several paths meet (a residual connection, a shared
-//! weight, an unrolled step), each is followed alone; their contributions sum to the gradient. Movements of numbers
+//! weight, an unrolled step), each is followed alone; their contributions sum to the gradient. A loop is one factor of its
+//! paths and besides taken apart into its steps, each with its term of the gradient (`time.rs`). Movements of numbers
 //! (reshape, transpose, broadcast) are carried out and not counted as factors; a bias belongs to its product, and
 //! cross-entropy is one factor, softmax less targets, once that is seen to be so.
 //!
@@ -17,9 +18,9 @@ mod graph;
 mod markup;
 mod names;
 mod text;
+mod time;
 mod walk;
 
-use crate::flow::ordered;
 use crate::place::{Number, Place, numbers};
 use chainrule::differentiate::{Unreached, gradient};
 use chainrule::execute::eval_all;
@@ -41,6 +42,8 @@ pub struct Derivation {
     pub definitions: Vec<Definition>,
     /// The derivative program in matrix form, from the value down.
     pub backward: Vec<Equation>,
+    /// Each loop that a parameter has a path to, step by step.
+    pub loops: Vec<Loop>,
     /// Each parameter.
     pub parameters: Vec<Explained>,
 }
@@ -105,6 +108,74 @@ pub struct Explained {
     pub remainder: Number,
     /// Whether there are more paths.
     pub more: bool,
+    /// The gradient by the steps of loops, if one leads to the parameter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_time: Option<InTime>,
+}
+
+/// A gradient as the sum of what each step of each loop adds to it: ∂L/∂W = Σₜ ε⁽ᵗ⁾ · ∂h⁽ᵗ⁾/∂W.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InTime {
+    /// The loops that lead to the parameter with no other loop after them.
+    pub loops: Vec<Through>,
+    /// What comes on ways without a loop.
+    pub beside: TermOfStep,
+    /// The length of what all these terms do not account for: rounding.
+    pub remainder: Number,
+}
+
+/// What each step of a loop adds to a gradient.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Through {
+    /// The loop's name.
+    pub of: String,
+    /// From the last step to the first; then step 0, the state before the first, if that leads to the parameter.
+    pub terms: Vec<TermOfStep>,
+}
+
+/// A step's term of a gradient.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TermOfStep {
+    /// The step, from 1; 0 for what is in none.
+    pub step: usize,
+    /// The term's length.
+    pub norm: Number,
+    /// The term's part along the gradient; those of all terms sum to 1.
+    pub share: Number,
+}
+
+/// A loop of the computation, and how the gradient goes back through its steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Loop {
+    /// Its name, which its first state has.
+    pub name: String,
+    /// How many steps it has.
+    pub steps: usize,
+    /// The user's line.
+    pub line: Place,
+    /// What a step computes, ⁽ᵗ⁾, from what the one before left, ⁽ᵗ⁻¹⁾.
+    pub definitions: Vec<Definition>,
+    /// The step whose lengths and values are given, from 1: that which sends the longest cotangents.
+    pub shown: usize,
+    /// The way back through a step, from ε⁽ᵗ⁾, which arrives from later steps and from the loop's use, to ε⁽ᵗ⁻¹⁾.
+    pub backward: Vec<Equation>,
+    /// The step's operands, each with the paths within the step that lead to it.
+    pub operands: Vec<Explained>,
+    /// From the last step to the first.
+    pub passages: Vec<Passage>,
+}
+
+/// A gradient on its way back through one step of a loop.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Passage {
+    /// The step, from 1.
+    pub step: usize,
+    /// The length of what arrives at the step's state, ‖ε⁽ᵗ⁾‖.
+    pub arrives: Number,
+    /// The gain of ∂h⁽ᵗ⁾/∂h⁽ᵗ⁻¹⁾ for a random direction that came back from the last step.
+    pub gain: Number,
+    /// That of ∂h⁽ᵀ⁾/∂h⁽ᵗ⁾, the product of the gains after this step.
+    pub product: Number,
 }
 
 /// One path from the value to a parameter: a product of factors.
@@ -195,16 +266,27 @@ pub fn explain_with<T: Tree>(options: &ExplainOptions, f: impl FnOnce(&T) -> Ten
     let leaves: Vec<Tensor> = parameters.iter().map(|parameter| parameter.1.clone()).collect();
     let slopes: Vec<Tensor> = tree::named_leaves(&slopes).into_iter().filter(is_parameter).map(|leaf| leaf.2).collect();
     let symbols = names::symbols(&parameters);
-    let graph = Graph::of(ordered(&value), &value, &leaves);
+    let graph = Graph::of_loss(&value, &leaves);
     let names = Names::of(&graph, &symbols, &leaves);
-    let backward = backward::equations(&graph, &names, &symbols, &leaves);
+    let by = |symbol: &Symbol| Symbol { symbol: format!("∂L/∂{}", symbol.symbol), ..symbol.clone() };
+    let ends: Vec<(Tensor, Symbol)> = leaves.iter().cloned().zip(symbols.iter().map(by)).collect();
+    let backward = backward::equations(&graph, &names, &["1".to_owned()], &ends);
+    let slopes = eval_all(&slopes);
     let wanted = |symbol: &Symbol| options.parameter.as_ref().is_none_or(|path| *path == symbol.path);
-    let explained = symbols.iter().zip(&leaves).zip(eval_all(&slopes)).filter(|((symbol, _), _)| wanted(symbol));
-    let parameters = explained
-        .map(|((symbol, leaf), slope)| Walk::explain((&graph, &names), (symbol, leaf), &slope, options.paths))
+    let explained: Vec<(&Symbol, &Tensor, &Tensor)> = symbols
+        .iter()
+        .zip(leaves.iter().zip(&slopes))
+        .filter(|(symbol, _)| wanted(symbol))
+        .map(|(symbol, (leaf, slope))| (symbol, leaf, slope))
         .collect();
+    let (loops, in_time) = time::loops((&graph, &names), &explained, options.paths);
+    let parameters = explained.into_iter().zip(in_time).map(|((symbol, leaf, slope), in_time)| Explained {
+        in_time,
+        ..Walk::explain((&graph, &names), (symbol, leaf), slope, options.paths)
+    });
+    let parameters = parameters.collect();
     let value = Number(numbers(graph.number(&value))[0]);
-    Derivation { value, symbols, definitions: names.definitions, backward, parameters }
+    Derivation { value, symbols, definitions: names.definitions, backward, loops, parameters }
 }
 
 impl std::fmt::Display for Equation {

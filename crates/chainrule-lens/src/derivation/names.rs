@@ -3,7 +3,8 @@
 
 use super::graph::{Graph, Key, key};
 use super::{Definition, Symbol};
-use chainrule::tensor::{Binary, DType, Node, Op, Reduction, Tensor, Unary};
+use chainrule::tensor::{Binary, DType, Lambda, Node, Op, Reduction, ScanDims, Tensor, Unary};
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 /// Whether an operation only moves numbers.
@@ -13,19 +14,40 @@ pub(super) fn is_move(op: &Op) -> bool {
 
 pub(super) struct Names {
     names: HashMap<Key, String>,
+    /// How many names have each letter, those within loops among them.
+    counts: RefCell<HashMap<char, usize>>,
     pub definitions: Vec<Definition>,
 }
 
 impl Names {
+    /// Of a loss, L, and its parameters.
     pub fn of(graph: &Graph, symbols: &[Symbol], leaves: &[Tensor]) -> Names {
-        let mut names = Names { names: HashMap::new(), definitions: Vec::new() };
-        let mut counts: HashMap<char, usize> = HashMap::new();
+        let mut given: HashMap<Key, String> =
+            leaves.iter().zip(symbols).map(|(leaf, symbol)| (key(leaf), symbol.symbol.clone())).collect();
+        given.insert(key(&graph.roots[0].0), "L".to_owned());
+        Names::with(graph, given, HashMap::new(), "")
+    }
+
+    /// Of one step of a loop: what goes in and comes out has names, and all others end in ⁽ᵗ⁾.
+    pub fn in_step(&self, graph: &Graph, given: HashMap<Key, String>) -> Names {
+        let names = Names::with(graph, given, self.counts.borrow().clone(), AT);
+        self.counts.replace(names.counts.borrow().clone());
+        names
+    }
+
+    fn with(
+        graph: &Graph,
+        given: HashMap<Key, String>,
+        mut counts: HashMap<char, usize>,
+        suffix: &'static str,
+    ) -> Names {
+        let mut names = Names { names: HashMap::new(), counts: RefCell::default(), definitions: Vec::new() };
         let shown = shown(graph);
         let data = |dtype: fn(DType) -> bool| {
             let is = |x: &&Tensor| {
                 matches!(x.node().op(), Op::Data(_)) && dtype(x.dtype()) && shown.contains(&x.node().id())
             };
-            graph.nodes.iter().filter(is).filter(|x| !leaves.iter().any(|leaf| key(leaf) == key(x))).count()
+            graph.nodes.iter().filter(is).filter(|x| !graph.is_leaf(x)).count()
         };
         let alone = [('x', data(DType::is_float)), ('t', data(|dtype| dtype == DType::I64))];
         for tensor in &graph.nodes {
@@ -33,17 +55,17 @@ impl Names {
             let mut number = |letter: char| {
                 let count = counts.entry(letter).or_default();
                 *count += 1;
-                if alone.contains(&(letter, 1)) { letter.to_string() } else { format!("{letter}{}", subscript(*count)) }
+                let alone = alone.contains(&(letter, 1)) && *count == 1;
+                if alone { letter.to_string() } else { format!("{letter}{}{suffix}", subscript(*count)) }
             };
             let is_shown = shown.contains(&node.id());
             let name = match node.op() {
-                _ if node.id() == graph.value.node().id() => "L".to_owned(),
-                Op::Data(_) | Op::Input(_) => match leaves.iter().position(|leaf| leaf.node().id() == node.id()) {
-                    Some(place) => symbols[place].symbol.clone(),
-                    None if !is_shown => "data".to_owned(),
-                    None if tensor.dtype().is_float() => number('x'),
-                    None if tensor.dtype() == DType::I64 => number('t'),
-                    None => number('k'),
+                _ if given.contains_key(&key(tensor)) => given[&key(tensor)].clone(),
+                Op::Data(_) | Op::Input(_) => match tensor.dtype() {
+                    _ if !is_shown => "data".to_owned(),
+                    dtype if dtype.is_float() => number('x'),
+                    DType::I64 => number('t'),
+                    _ => number('k'),
                 },
                 Op::Constant(scalar, _) => constant(scalar.as_f64()),
                 Op::Iota(..) => "0, 1, 2, …".to_owned(),
@@ -56,10 +78,15 @@ impl Names {
                 op => number(letter(op)),
             };
             for output in 0..node.types().len() {
-                let own = if output == 0 || !is_shown { name.clone() } else { format!("{name}.{output}") };
+                let own = match node.op() {
+                    _ if given.contains_key(&(node.id(), output)) => given[&(node.id(), output)].clone(),
+                    Op::Scan(dims, body) if is_shown => output_name(&name, dims, body, output),
+                    _ if output == 0 || !is_shown => name.clone(),
+                    _ => format!("{name}.{output}"),
+                };
                 names.names.insert((node.id(), output), own);
             }
-            let defines = is_shown && !is_move(node.op()) && !node.inputs().is_empty();
+            let defines = is_shown && !is_move(node.op()) && !graph.is_leaf(tensor) && !node.inputs().is_empty();
             if defines && !graph.joined.contains_key(&node.id()) {
                 let formula = match graph.head_formula() {
                     Some((_, logits)) if name == "L" => format!("cross-entropy({}, y)", names.get(logits)),
@@ -69,7 +96,7 @@ impl Names {
                 names.definitions.push(Definition { name, formula, shape, line });
             }
         }
-        names
+        Names { counts: RefCell::new(counts), ..names }
     }
 
     /// The name of a value.
@@ -83,7 +110,7 @@ impl Names {
         let all = || (0..node.inputs().len()).map(of).collect::<Vec<_>>().join(", ");
         let same = node.inputs().len() == 2 && key(&node.inputs()[0]) == key(&node.inputs()[1]);
         let short = |text: String| if text.chars().count() > 80 { "…".to_owned() } else { text };
-        if graph.is_in_head(node) && node.id() != graph.value.node().id() {
+        if graph.is_in_head(node) && !graph.is_root(node) {
             return "…".to_owned();
         }
         short(match node.op() {
@@ -96,6 +123,12 @@ impl Names {
             Op::Unary(Unary::Sigmoid) => format!("σ({})", of(0)),
             Op::Dot(_) => format!("{} · {}", wrapped(&of(0)), wrapped(&of(1))),
             Op::Conv(_) => format!("{} ∗ {}", wrapped(&of(0)), wrapped(&of(1))),
+            Op::Scan(dims, _) => {
+                let sequences = &node.inputs()[dims.carries..dims.carries + dims.sequences];
+                let over: Vec<String> = sequences.iter().map(|x| self.get(x)).collect();
+                let over = if over.is_empty() { String::new() } else { format!(" over {}", over.join(", ")) };
+                format!("loop of {} steps{over}", dims.length)
+            }
             Op::Reduce(Reduction::Sum, _) => format!("Σ {}", wrapped(&of(0))),
             Op::Reduce(Reduction::Max, _) => format!("max {}", wrapped(&of(0))),
             Op::Unfold(_) => format!("windows({})", of(0)),
@@ -106,6 +139,37 @@ impl Names {
             op => format!("{}({})", op.name(), all()),
         })
     }
+}
+
+/// The end of a name in one step of a loop, and of what the step before gave.
+pub(super) const AT: &str = "⁽ᵗ⁾";
+pub(super) const BEFORE: &str = "⁽ᵗ⁻¹⁾";
+
+/// What a loop named h₁ carries: h₁, c₁, then s₁, …
+pub(super) fn state_name(of: &str, place: usize) -> String {
+    let number = of.trim_start_matches('h');
+    match place {
+        0 => of.to_owned(),
+        1 => format!("c{number}"),
+        2 => format!("s{number}"),
+        _ => format!("s{number}.{place}"),
+    }
+}
+
+/// What one step of a loop gives at a place: the next state, and what is stacked, o₁ where it is no state.
+pub(super) fn result_name(of: &str, dims: &ScanDims, body: &Lambda, place: usize) -> String {
+    let is_state = |state: &usize| key(&body.results[*state]) == key(&body.results[place]);
+    match ((0..dims.carries).find(is_state), place - place.min(dims.carries)) {
+        (Some(state), _) => state_name(of, state),
+        (None, 0) => of.replace('h', "o"),
+        (None, more) => format!("{}.{more}", of.replace('h', "o")),
+    }
+}
+
+/// What a loop gives: the last states, and with a capital what is stacked of all steps.
+fn output_name(of: &str, dims: &ScanDims, body: &Lambda, output: usize) -> String {
+    let name = result_name(of, dims, body, output);
+    if output < dims.carries { state_name(of, output) } else { name[..1].to_uppercase() + &name[1..] }
 }
 
 /// Whether `select(x ≤ 0, 0, x)`.
@@ -189,10 +253,11 @@ fn shown(graph: &Graph) -> HashSet<u64> {
     let mut shown = HashSet::new();
     for at in &graph.nodes {
         let node = at.node();
-        if !graph.active.contains(&node.id()) || !at.dtype().is_float() {
+        let is_float = node.types().iter().any(|ty| ty.dtype.is_float());
+        if !graph.active.contains(&node.id()) || !is_float {
             continue;
         }
-        if graph.is_in_head(node) && node.id() != graph.value.node().id() {
+        if graph.is_in_head(node) && !graph.is_root(node) {
             continue;
         }
         shown.insert(node.id());
@@ -201,8 +266,7 @@ fn shown(graph: &Graph) -> HashSet<u64> {
         }
         for input in node.inputs() {
             let mut beside = input.clone();
-            while is_move(beside.node().op()) && !beside.node().inputs().is_empty() {
-                let next = beside.node().inputs()[0].clone();
+            while let Some(next) = graph.moves(&beside) {
                 beside = next;
             }
             let plain = matches!(beside.node().op(), Op::Compare(_) | Op::Random(..));
@@ -249,7 +313,7 @@ pub(super) fn symbols(parameters: &[(String, Tensor)]) -> Vec<Symbol> {
             layers.len() - 1
         });
         let letters: &[&str] = match last {
-            _ if last.contains("bias") => &["b", "c", "d"],
+            _ if last.contains("bias") => &["b", "d", "e"],
             "scale" | "weight" if leaf.rank() < 2 => &["γ"],
             "shift" => &["β"],
             _ if leaf.rank() > 1 => &["W", "U", "V"],

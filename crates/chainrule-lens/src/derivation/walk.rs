@@ -39,9 +39,11 @@ impl<'a> Walk<'a> {
         slope: &Tensor,
         limit: usize,
     ) -> Explained {
-        let active = super::graph::active(&graph.nodes, std::slice::from_ref(leaf));
+        let active = graph.above(std::slice::from_ref(leaf));
         let mut walk = Walk { graph, names, leaf, active, limit, ends: vec![], contributions: vec![] };
-        walk.down(&graph.value, &graph.number(&graph.value).ones_like(), &mut vec![]);
+        for (root, cotangent) in &graph.roots {
+            walk.down(root, cotangent, &mut vec![]);
+        }
         walk.finish(symbol, slope)
     }
 
@@ -124,7 +126,7 @@ impl<'a> Walk<'a> {
     /// How many ways there are, in all.
     fn count(&self) -> f64 {
         let mut ways: HashMap<Key, f64> = HashMap::from([(key(self.leaf), 1.0)]);
-        let mut pending = vec![(self.graph.value.clone(), false)];
+        let mut pending: Vec<(Tensor, bool)> = self.graph.roots.iter().map(|root| (root.0.clone(), false)).collect();
         while let Some((at, ready)) = pending.pop() {
             if !ready && ways.contains_key(&key(&at)) {
                 continue;
@@ -139,7 +141,7 @@ impl<'a> Walk<'a> {
                 pending.extend(targets().filter(|t| !ways.contains_key(&key(t))).map(|t| (t.clone(), false)));
             }
         }
-        ways.get(&key(&self.graph.value)).copied().unwrap_or(0.0)
+        self.graph.roots.iter().filter_map(|root| ways.get(&key(&root.0))).sum()
     }
 
     fn finish(mut self, symbol: &Symbol, slope: &Tensor) -> Explained {
@@ -161,6 +163,7 @@ impl<'a> Walk<'a> {
             all_paths: Number(all_paths),
             paths: self.ends,
             remainder: Number(rest.iter().map(|x| x * x).sum::<f64>().sqrt()),
+            in_time: None,
         }
     }
 }
