@@ -29,6 +29,52 @@ fn a_recipe_is_checked_examined_and_measured() {
     assert!(code == 2 && err.contains("there are: hidden.weight"), "{code} {err}");
 }
 
+/// What the steps of a parameter's loops add to its gradient, of `explain --json`.
+fn shares(parameter: &serde_json::Value) -> f64 {
+    let share = |term: &serde_json::Value| term["share"].as_f64().expect("a number");
+    let loops = parameter["in_time"]["loops"].as_array().expect("loops");
+    let terms = loops.iter().flat_map(|through| through["terms"].as_array().expect("terms"));
+    terms.map(share).sum::<f64>() + share(&parameter["in_time"]["beside"])
+}
+
+#[test]
+fn a_recurrent_recipe_is_explained_step_by_step() {
+    let weight = "memory.layers.0.forward.weight_hh";
+    for recipe in ["adding-rnn", "adding-lstm"] {
+        let (code, out, err) = run(&["explain", recipe, "--batch", "4", "--parameter", weight, "--json"]);
+        assert_eq!(code, 0, "{err}");
+        let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        assert!((shares(&report["parameters"][0]) - 1.0).abs() < 1e-4, "{recipe}: {out}");
+        let inside = &report["loops"][0];
+        let steps = inside["steps"].as_u64().expect("a number") as usize;
+        assert_eq!(inside["passages"].as_array().expect("a list").len(), steps, "{recipe}");
+        assert!(inside["definitions"][0]["line"]["layer"].is_string(), "{recipe}: {inside}");
+    }
+}
+
+/// Every recipe whose data are here or random, but GPT-2, whose check would take days.
+#[test]
+#[ignore = "minutes; .ci/slow runs it"]
+fn every_recipe_is_explained_and_checked() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes");
+    let files = std::fs::read_dir(folder).expect("recipes").map(|file| file.expect("a file").path());
+    let recipes: Vec<String> = files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect();
+    assert!(recipes.len() > 15, "{recipes:?}");
+    let mut failed = Vec::new();
+    for recipe in recipes.iter().filter(|recipe| *recipe != "gpt2-small") {
+        for command in ["memory", "explain", "check"] {
+            let start = std::time::Instant::now();
+            let (code, out, err) = run(&[command, recipe, "--batch", "4"]);
+            println!("{command} {recipe}: {:.1} s, {} lines", start.elapsed().as_secs_f64(), out.lines().count());
+            let without_data = code == 2 && err.contains("is not here");
+            if code != 0 && !without_data || code == 0 && (out.contains("NaN") || out.contains("inf ")) {
+                failed.push(format!("{command} {recipe}: {code} {err}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 #[test]
 fn a_file_without_data_is_looked_at_over_random_numbers() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -25,9 +25,12 @@ pub struct CheckArgs {
     looked: Looked,
 }
 
+/// Examples that are looked at where nobody says how many: the loss is computed hundreds of times for each parameter.
+const FEW: u32 = 4;
+
 /// Runs `check`.
 pub fn run(arguments: CheckArgs) -> Outcome {
-    let subject = Subject::open(&arguments.looked)?;
+    let subject = Subject::open(&arguments.looked, FEW)?;
     let options = CheckOptions { seed: arguments.looked.seed, coordinates: 16, ..CheckOptions::default() };
     let report = check_gradients_with(&options, |network| subject.loss(network), &subject.network);
     if let Some(path) = &arguments.looked.html {

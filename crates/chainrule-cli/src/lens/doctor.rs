@@ -13,7 +13,7 @@ use chainrule_train::model::{Change, Form, Spec};
 use serde::Serialize;
 
 use super::cure::changes;
-use super::subject::{Looked, Opened, Patient, noted, page, patients, started};
+use super::subject::{Looked, Opened, Patient, USUAL, noted, page, patients, started};
 use crate::outcome::{self, Failure, Outcome};
 
 /// Say how gradients flow through a model's layers, what is wrong with it, and what helps
@@ -190,7 +190,7 @@ impl Report {
 
 /// Runs `doctor`.
 pub fn run(arguments: DoctorArgs) -> Outcome {
-    let opened = Opened::open(&arguments.looked, arguments.batches as usize)?;
+    let opened = Opened::open(&arguments.looked, arguments.batches as usize, USUAL)?;
     let examination = Examination { arguments: &arguments, opened: &opened };
     let (mut reports, mut cured) = (Vec::new(), None);
     let asked = |patient: &Patient| arguments.looked.network.is_none_or(|which| which.name() == patient.name);

@@ -3,7 +3,7 @@
 use chainrule::tree::{self, Role};
 use chainrule_lens::{ExplainOptions, explain_with};
 
-use super::subject::{Looked, Subject};
+use super::subject::{Looked, Subject, USUAL};
 use crate::outcome::{self, Failure, Outcome};
 use crate::report::shape;
 
@@ -42,7 +42,7 @@ enum Written {
 
 /// Runs `explain`.
 pub fn run(arguments: ExplainArgs) -> Outcome {
-    let subject = Subject::open(&arguments.looked)?;
+    let subject = Subject::open(&arguments.looked, USUAL)?;
     let named = tree::named_leaves(&subject.network).into_iter().filter(|leaf| leaf.1 == Role::Parameter);
     let known: Vec<String> = named.map(|leaf| leaf.0).collect();
     if let Some(path) = arguments.parameter.as_ref().filter(|path| !known.contains(path)) {

@@ -14,7 +14,7 @@ use chainrule_train::snapshots::Snapshots;
 use chainrule_train::trainer::Record;
 use serde::Serialize;
 
-use super::subject::{Looked, Subject};
+use super::subject::{Looked, Subject, USUAL};
 use crate::outcome::{self, Failure, Outcome};
 use crate::report::{Page, maybe, number, percent};
 
@@ -56,7 +56,7 @@ pub fn run(arguments: SharpnessArgs) -> Outcome {
     if let Some(path) = arguments.picture.as_ref().filter(|path| ending(path).is_none()) {
         return Err(Failure::input(format!("--picture {}: its name must end in .svg or .png", path.display())));
     }
-    let subject = Subject::open(&arguments.looked)?;
+    let subject = Subject::open(&arguments.looked, USUAL)?;
     let loss = |network: &Network| subject.loss(network);
     if !loss(&subject.network).to_f64().is_finite() {
         return Err(Failure::work("the loss is not finite; chainrule doctor says where from"));

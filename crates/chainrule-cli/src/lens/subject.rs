@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use chainrule::prelude::{DType, Key, Tensor, eval_all, load};
+use chainrule::program::capture;
 use chainrule::tensor::Type;
 use chainrule::tree;
 use chainrule_nn::context::Context;
@@ -18,14 +19,20 @@ use crate::experiment::{Found, failure};
 use crate::outcome::{self, Failure, Outcome};
 use crate::report::Page;
 
+/// Examples that are looked at where nobody says how many.
+pub const USUAL: u32 = 32;
+
+/// Bytes that the values of a loss may have before fewer examples are looked at.
+const ROOM: usize = 4 << 30;
+
 /// What all of them look at.
 #[derive(clap::Args)]
 pub struct Looked {
     /// A model file, the name of a recipe, or the folder of a run such as runs/digits-cnn-1
     pub model: String,
-    /// Examples that are looked at
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=1 << 16))]
-    pub batch: u32,
+    /// Examples that are looked at [default: 32, of check 4, and fewer of a model whose values would not have room]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1 << 16))]
+    pub batch: Option<u32>,
     /// The seed of first weights, batch and dropout
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
@@ -182,23 +189,43 @@ fn last_rate(run: &RunFolder) -> Result<Option<f64>, Failure> {
 }
 
 impl Opened {
-    /// Opens a file or run with so many batches, or as many as an epoch of its data has.
-    pub fn open(looked: &Looked, count: usize) -> Result<Opened, Failure> {
+    /// Opens a file or run with so many batches, or as many as an epoch of its data has, of the usual number of examples or
+    /// as few as have room.
+    pub fn open(looked: &Looked, count: usize, usual: u32) -> Result<Opened, Failure> {
+        let examples = looked.batch.unwrap_or(usual) as usize;
+        let opened = Opened::with(looked, count, examples)?;
+        let room = examples * ROOM / opened.bytes().max(1);
+        match looked.batch.is_none() && room < examples {
+            true => Opened::with(looked, count, room.max(2)),
+            false => Ok(opened),
+        }
+    }
+
+    /// Bytes of all values of a loss, which is recorded and not computed.
+    fn bytes(&self) -> usize {
+        let losses = patients(&self.spec, self.network.clone(), 0).into_iter().map(|patient| {
+            let loss = (patient.loss)(&patient.network, &self.batches[0]);
+            capture("loss", &[], &[loss]).map_or(0, |program| program.types.iter().map(|ty| ty.bytes()).sum())
+        });
+        losses.max().unwrap_or(0)
+    }
+
+    fn with(looked: &Looked, count: usize, examples: usize) -> Result<Opened, Failure> {
         let source = match looked.run()? {
             Some(run) => Source::run(looked, &run)?,
             None => Source::file(looked)?,
         };
         let Source { mut spec, set, example, learned, rate } = source;
-        spec.set_batch(looked.batch as usize);
+        spec.set_batch(examples);
         let batches: Vec<Batch> = match &set {
             Some(set) => {
-                let loader = Loader::new(set.clone(), looked.batch as usize, looked.seed);
+                let loader = Loader::new(set.clone(), examples, looked.seed);
                 // A smaller last batch is left out where there are others.
                 let whole = loader.clone().drop_last(loader.steps_per_epoch() > 1);
                 whole.epoch(0, 0).take(count).collect::<Result<_, _>>().map_err(Failure::input)?
             }
             None => (0..count as u64)
-                .map(|number| drawn(&example, looked.batch as usize, looked.seed.wrapping_add(number << 32)))
+                .map(|number| drawn(&example, examples, looked.seed.wrapping_add(number << 32)))
                 .collect(),
         };
         let Some(first) = batches.first() else {
@@ -243,8 +270,8 @@ pub fn noted(real: bool, report: &str) -> String {
 }
 
 impl Subject {
-    pub fn open(looked: &Looked) -> Result<Subject, Failure> {
-        let Opened { spec, network, batches, real, .. } = Opened::open(looked, 1)?;
+    pub fn open(looked: &Looked, usual: u32) -> Result<Subject, Failure> {
+        let Opened { spec, network, batches, real, .. } = Opened::open(looked, 1, usual)?;
         let batch = batches.into_iter().next().ok_or_else(|| Failure::input("the data is empty"))?;
         let which = looked.network.unwrap_or(Which::Generator).name();
         let mut found = patients(&spec, network, looked.seed).into_iter();

@@ -10,9 +10,13 @@ pub(super) struct Estimate {
 const LEVELS: usize = 12;
 const SHRINK: f64 = 2.0;
 
+/// Roundings of a value whose difference is taken, in units of its last place.
+const ROUNDINGS: f64 = 4.0;
+
 /// Richardson extrapolation (Ridders 1982): differences at ever smaller steps, of which those of the last one are
-/// combined so that errors of ever higher order in the step cancel; the entry that changed least is taken.
-fn extrapolate(difference: impl Fn(f64) -> f64, first: f64, order: f64) -> Estimate {
+/// combined so that errors of ever higher order in the step cancel; the entry that changed least is taken. What rounding
+/// of values of this size leaves of a difference counts as a change: over steps too short to be felt, all are 0.
+fn extrapolate(difference: impl Fn(f64) -> f64, size: f64, first: f64, order: f64) -> Estimate {
     let mut best = Estimate { slope: difference(first), error: f64::INFINITY };
     let mut last = vec![best.slope];
     let mut step = first;
@@ -22,7 +26,8 @@ fn extrapolate(difference: impl Fn(f64) -> f64, first: f64, order: f64) -> Estim
         let mut factor = SHRINK.powf(order);
         for (j, &above) in last.iter().enumerate() {
             let next = (row[j] * factor - above) / (factor - 1.0);
-            let error = (next - row[j]).abs().max((next - above).abs());
+            let rounding = ROUNDINGS * f64::EPSILON * size / step.abs();
+            let error = (next - row[j]).abs().max((next - above).abs()).max(rounding);
             if error <= best.error {
                 best = Estimate { slope: next, error };
             }
@@ -36,13 +41,13 @@ fn extrapolate(difference: impl Fn(f64) -> f64, first: f64, order: f64) -> Estim
 
 /// The derivative at 0 from both sides: (φ(h) − φ(−h)) / 2h, whose error has even powers of h only.
 pub(super) fn central(phi: impl Fn(f64) -> f64, step: f64) -> Estimate {
-    extrapolate(|h| (phi(h) - phi(-h)) / (2.0 * h), step, 2.0)
+    extrapolate(|h| (phi(h) - phi(-h)) / (2.0 * h), phi(0.0).abs(), step, 2.0)
 }
 
 /// The derivative at 0 from one side, the sign of `step`.
 pub(super) fn one_sided(phi: impl Fn(f64) -> f64, step: f64) -> Estimate {
     let at_zero = phi(0.0);
-    extrapolate(|h| (phi(h) - at_zero) / h, step, 1.0)
+    extrapolate(|h| (phi(h) - at_zero) / h, at_zero.abs(), step, 1.0)
 }
 
 #[cfg(test)]
@@ -64,6 +69,13 @@ mod tests {
             let found = one_sided(f, 0.02);
             assert!((found.slope / slope - 1.0).abs() < 1e-6, "{name}: {found:?} for {slope}");
         }
+    }
+
+    #[test]
+    fn steps_too_short_to_be_felt_are_not_taken_for_no_slope() {
+        let flat = |t: f64| 2.7 + 3e-6 * t;
+        let found = central(flat, 3e-9);
+        assert!((found.slope - 3e-6).abs() <= found.error && found.error > 1e-8, "{found:?}");
     }
 
     #[test]
