@@ -52,7 +52,7 @@ fn a_recurrent_recipe_is_explained_step_by_step() {
     }
 }
 
-/// Every recipe whose data are here or random, but GPT-2, whose check would take days.
+/// Every recipe whose data are here or random, but GPT-2, whose check nobody waits for.
 #[test]
 #[ignore = "minutes; .ci/slow runs it"]
 fn every_recipe_is_explained_and_checked() {
