@@ -4,6 +4,7 @@
 //! that a kill cut off is dropped when the run goes on. Only one process trains a run: it holds the system's lock on a
 //! file of the folder, which ends with the process, however that ends.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
@@ -406,6 +407,8 @@ pub(crate) struct Growing {
     path: PathBuf,
     file: File,
     length: u64,
+    /// How long it was when it was last made durable.
+    durable: Cell<Option<u64>>,
 }
 
 impl Growing {
@@ -415,7 +418,7 @@ impl Growing {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(&failed)?;
         let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        Ok(Growing { path, file, length })
+        Ok(Growing { path, file, length, durable: Cell::new(None) })
     }
 
     /// How long it is.
@@ -432,6 +435,7 @@ impl Growing {
         let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
         cut.map_err(io_error("cut", &self.path))?;
         self.length = length;
+        self.durable.set(None);
         Ok(())
     }
 
@@ -448,7 +452,11 @@ impl Growing {
 
     /// Makes it durable, and says how long it is.
     pub(crate) fn sync(&self) -> Result<u64, RunError> {
-        self.file.sync_data().map_err(io_error("sync", &self.path))?;
+        // That takes milliseconds, for nothing too.
+        if self.durable.get() != Some(self.length) {
+            self.file.sync_data().map_err(io_error("sync", &self.path))?;
+            self.durable.set(Some(self.length));
+        }
         Ok(self.length)
     }
 }
