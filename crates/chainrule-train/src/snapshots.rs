@@ -1,11 +1,12 @@
 //! Weights of a training at some of its steps, for those who want to see how they went: few, and evenly spaced.
 //!
 //! They lie in the run's folder `weights/`, a file each, named by the step. Checkpoints are another matter: nothing goes on
-//! from these.
+//! from these, so the training does not wait until the disk has them.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use chainrule::tree::{self, TensorFileError, Tree};
 
@@ -26,6 +27,7 @@ pub struct Snapshots {
     steps: Vec<u64>,
     most: usize,
     gap: u64,
+    writing: Option<JoinHandle<Result<(), TensorFileError>>>,
 }
 
 impl Snapshots {
@@ -44,6 +46,7 @@ impl Snapshots {
     ///         kept.keep(step, &Tensor::from([1.0f32, 2.0]))?;
     ///     }
     /// }
+    /// kept.finish()?;
     /// let steps: Vec<u64> = Snapshots::list(&run)?.into_iter().map(|kept| kept.0).collect();
     /// assert_eq!((steps.len(), steps[0], steps[1]), (15, 0, 7));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -61,7 +64,7 @@ impl Snapshots {
             }
         }
         let gap = steps.div_ceil(most as u64 - 1).max(1);
-        Ok(Snapshots { folder: run.path().join(WEIGHTS), steps: before, most, gap })
+        Ok(Snapshots { folder: run.path().join(WEIGHTS), steps: before, most, gap, writing: None })
     }
 
     /// Whether those after so many steps are to be kept.
@@ -69,15 +72,16 @@ impl Snapshots {
         self.steps.last().is_none_or(|last| step >= last + self.gap)
     }
 
-    /// Keeps the weights after so many steps.
+    /// Keeps the weights after so many steps, written by a thread of their own.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If those before could not be written.
     pub fn keep(&mut self, step: u64, model: &impl Tree) -> Result<(), TensorFileError> {
         let failed = |path: &Path| {
             let path = path.to_path_buf();
             move |error| TensorFileError::Io(path, error)
         };
+        self.finish()?;
         fs::create_dir_all(&self.folder).map_err(failed(&self.folder))?;
         if self.steps.len() >= self.most {
             // A training that became longer: every second one makes room.
@@ -89,9 +93,21 @@ impl Snapshots {
             self.steps = stay.into_iter().map(|(_, step)| *step).collect();
             self.gap *= 2;
         }
-        tree::save(model, self.path(step))?;
+        let path = self.path(step);
+        let leaves = tree::named_leaves(model).into_iter().map(|(name, _, leaf)| (name, leaf)).collect();
+        self.writing = Some(thread::spawn(move || tree::save_tensors(&leaves, path)));
         self.steps.push(step);
         Ok(())
+    }
+
+    /// Waits until all are written.
+    ///
+    /// # Errors
+    /// If the last could not be written.
+    pub fn finish(&mut self) -> Result<(), TensorFileError> {
+        let written = self.writing.take().map(JoinHandle::join);
+        // A panic in there is one here.
+        written.map_or(Ok(()), |written| written.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     }
 
     fn path(&self, step: u64) -> PathBuf {
@@ -115,5 +131,12 @@ impl Snapshots {
         }
         found.sort();
         Ok(found)
+    }
+}
+
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        // The process must not end in the middle of a file.
+        let _ = self.writing.take().map(JoinHandle::join);
     }
 }
