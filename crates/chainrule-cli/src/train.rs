@@ -80,7 +80,7 @@ pub struct TrainArgs {
     /// Look at the gradient flow of steps while a model trains, into flow.jsonl, and show it on the terminal
     #[arg(long)]
     watch: bool,
-    /// Look at every so many steps [default: auto, as often as costs about 2 % of the time]
+    /// Look at every so many steps [default: auto, as often as costs about 1 % of the time]
     #[arg(long, value_name = "N", value_parser = every)]
     watch_every: Option<Every>,
     /// When a loss or gradient stops being finite, find the operation that did it, from the step's own inputs
@@ -146,7 +146,7 @@ pub fn run(arguments: TrainArgs) -> Outcome {
             (run, settings)
         }
     };
-    let stop = on_interrupt().map_err(Failure::work)?;
+    let stop = on_interrupt(|| ()).map_err(Failure::work)?;
     let save_every = save_every.unwrap_or_default();
     let options = Options { resume: resuming, threads: given.threads, save_every, quiet: quiet || json };
     let report = train(run, settings, &options, &stop).map_err(failure)?;
@@ -161,7 +161,7 @@ pub fn run(arguments: TrainArgs) -> Outcome {
 fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failure> {
     let TrainArgs { model, given, steps, set, data, config, resume, save_every, memory_budget, json, quiet, .. } =
         arguments;
-    let watch = (arguments.watch || arguments.watch_every.is_some()).then(|| arguments.watch_every.unwrap_or_default());
+    let watch = arguments.watch || arguments.watch_every.is_some();
     let begun = match resume {
         Some(Some(path)) => RunFolder::open(path).is_ok_and(|run| is_experiment(&run)),
         _ => false,
@@ -172,7 +172,7 @@ fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failur
         (None, false) if !set.is_empty() => return alone("--set"),
         (None, false) if data.is_some() => return alone("--data"),
         (None, false) if memory_budget.is_some() => return alone("--memory-budget"),
-        (None, false) if watch.is_some() => return alone("--watch"),
+        (None, false) if watch => return alone("--watch"),
         (None, false) => return Ok(None),
         _ if given.hidden.is_some() => {
             return Err(Failure::input("--hidden is of `chainrule train` without a model; a model file has [model]"));
@@ -204,6 +204,7 @@ fn of_model(arguments: &TrainArgs) -> Result<Option<train_model::Wanted>, Failur
         runs: given.runs.clone().unwrap_or_else(|| "runs".into()),
         options,
         watch,
+        watch_every: arguments.watch_every,
         trace: arguments.trace_nonfinite == Trace::On,
         json: *json,
         quiet: *quiet,

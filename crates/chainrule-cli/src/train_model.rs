@@ -29,8 +29,10 @@ pub struct Wanted {
     /// Folder of runs.
     pub runs: PathBuf,
     pub options: Options,
-    /// How often to look at steps, if at all.
-    pub watch: Option<Every>,
+    /// Whether to look at steps; the file may ask for it too.
+    pub watch: bool,
+    /// How often; as the file says if nothing is given.
+    pub watch_every: Option<Every>,
     /// Whether to find where a number that is not finite comes from.
     pub trace: bool,
     pub json: bool,
@@ -49,16 +51,19 @@ pub fn run(wanted: Wanted) -> Outcome {
             (experiment.create_run(&wanted.runs).map_err(failure)?, experiment)
         }
     };
-    let stop = on_interrupt().map_err(Failure::work)?;
+    let stop = on_interrupt(screen::restore).map_err(Failure::work)?;
     let options = Options { resume: wanted.resume.is_some(), quiet: wanted.quiet || wanted.json, ..wanted.options };
     if !options.quiet {
         let outline = experiment.outline().map_err(failure)?;
         outcome::tell(&heading(&run, &experiment, &outline));
     }
+    let asked = experiment.spec().watch();
+    let every = wanted.watch_every.or(asked.every.map(|steps| Every::Steps(steps as u64))).unwrap_or_default();
+    let watch = (wanted.watch || asked.on).then_some(every);
     // A screen shows what lines would say.
-    let shown = (wanted.watch.is_some() && !options.quiet && screen::is_possible()).then(|| stop.clone());
+    let shown = (watch.is_some() && !options.quiet && screen::is_possible()).then(|| stop.clone());
     let options = Options { quiet: options.quiet || shown.is_some(), ..options };
-    let mut watching = wanted.watch.map(|every| Watching::new(&run, &experiment, &options, (every, shown)));
+    let mut watching = watch.map(|every| Watching::new(&run, &experiment, &options, (every, shown)));
     let trained = match &mut watching {
         Some(watching) => experiment.train_watched(&run, &options, &stop, watching),
         None => experiment.train(&run, &options, &stop, |_| ()),

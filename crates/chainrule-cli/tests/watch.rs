@@ -169,15 +169,77 @@ fn a_watched_run_shows_how_sharp_it_was() {
 }
 
 /// Two small networks against each other.
-const PAIR: &str = "[data]\nset = \"digits\"\n[model]\nkind = \"gan\"\nnoise = 4\n[model.generator]\nlayers = [{ linear = 64 }, \
-                    { reshape = [1, 8, 8] }]\n[model.discriminator]\nlayers = [\"flatten\", { linear = 1 }]\n[train]\n\
-                    steps = 3\nbatch = 16\n";
+fn pair(model: &str) -> String {
+    format!(
+        "[data]\nset = \"digits\"\n[model]\nkind = \"gan\"\nnoise = 4\n{model}\n[model.generator]\nlayers = [{{ linear = 16, name = \"grow\" }}, \"relu\", {{ linear = 64, name = \"draw\" }}, {{ reshape = [1, 8, 8] }}]\n[model.discriminator]\nlayers = [\"flatten\", {{ linear = 16, name = \"see\" }}, {{ leaky_relu = 0.2 }}, {{ linear = 1, name = \"judge\" }}]\n[optimizer]\nname = \"adam\"\nrate = 1e-3\n[train]\nsteps = 6\nbatch = 16\n"
+    )
+}
 
 #[test]
-fn a_pair_of_networks_is_shown_and_not_looked_at() {
+fn both_networks_of_a_pair_are_looked_at() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("pair.toml"), PAIR).unwrap();
-    let (page, _) = trained(folder.path(), &["train", "pair.toml", "--watch-every", "1", "--quiet"]);
-    assert!(page.contains("watched  events only"), "{page}");
-    assert!(!folder.path().join("runs/pair-1/flow.jsonl").exists());
+    let at = folder.path();
+    let mut problems = Vec::new();
+    for (name, model) in [("plain", ""), ("penalty", "loss = \"wasserstein\"\ncritic_steps = 2")] {
+        let file = format!("{name}.toml");
+        fs::write(at.join(&file), pair(model)).unwrap();
+        trained(at, &["train", &file, "--quiet"]);
+        let (page, _) = trained(at, &["train", &file, "--quiet", "--watch-every", "3"]);
+        assert!(page.contains(&format!("watched  runs/{name}-2/flow.jsonl (3 steps looked at")), "{page}");
+        let of = |number: u64, file: &str| fs::read(at.join(format!("runs/{name}-{number}/{file}"))).unwrap();
+        if of(1, "metrics.jsonl") != of(2, "metrics.jsonl") || of(1, "model.safetensors") != of(2, "model.safetensors")
+        {
+            problems.push(format!("{name}: watching changed the training"));
+        }
+        let run = at.join(format!("runs/{name}-2"));
+        let (looks, metrics) = (lines(&run.join("flow.jsonl")), lines(&run.join("metrics.jsonl")));
+        let seen: Vec<_> = looks.iter().map(|look| (look["step"].as_u64(), look["network"].as_str())).collect();
+        let wanted = [1, 3, 6].map(|step| ["generator", "discriminator"].map(|name| (Some(step), Some(name))));
+        assert_eq!(seen, wanted.concat(), "{name}");
+        for look in &looks {
+            let step = metrics.iter().find(|line| line["kind"] == "step" && line["step"] == look["step"]).unwrap();
+            let network = look["network"].as_str().unwrap();
+            let (seen, was) = (look["loss"].as_f64().unwrap(), step[format!("{network}_loss")].as_f64().unwrap());
+            // The discriminator's is the mean of its rounds, of which the first is seen.
+            let same = network == "generator" || name == "plain";
+            if same && (seen - was).abs() > 1e-4 * was.abs() {
+                problems.push(format!("{name}, {network}: the loss is {was} and was seen as {seen} in {step}"));
+            }
+            for layer in look["layers"].as_array().unwrap() {
+                let path = layer["path"].as_str().unwrap();
+                let was = step["layers"][path].as_f64();
+                let seen = layer["weight_gradient"].as_f64().unwrap();
+                // Of the last round, too.
+                if !path.starts_with(network) || same && was.is_none_or(|was| (seen - was).abs() > 1e-3 * was) {
+                    problems.push(format!("{name}, {path}: the gradient is {was:?} and was seen as {seen}"));
+                }
+                if !(1e-6..10.0).contains(&layer["update"].as_f64().unwrap()) {
+                    problems.push(format!("{name}, {path}: an update of {}", layer["update"]));
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn a_model_file_can_ask_to_be_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let file = small("", "name = \"sgd\"\nrate = 0.1", "[watch]\nevery = 30");
+    fs::write(at.join("asks.toml"), file).unwrap();
+    let steps = |run: &str| -> Vec<u64> {
+        lines(&at.join(run).join("flow.jsonl")).iter().map(|look| look["step"].as_u64().unwrap()).collect()
+    };
+    trained(at, &["train", "asks.toml", "--quiet"]);
+    assert_eq!(steps("runs/asks-1"), [1, 30, 60]);
+    // What the command line says counts more.
+    trained(at, &["train", "asks.toml", "--quiet", "--watch-every", "40"]);
+    assert_eq!(steps("runs/asks-2"), [1, 40]);
+    trained(at, &["train", "asks.toml", "--quiet", "--set", "watch.on=false"]);
+    assert!(!at.join("runs/asks-3/flow.jsonl").exists());
+    trained(at, &["train", "asks.toml", "--quiet", "--set", "watch.on=false", "--watch"]);
+    let (page, _) = trained(at, &["train", "--resume", "runs/asks-1", "--set", "watch.every=7", "--quiet"]);
+    assert_eq!(steps("runs/asks-4"), [1, 30, 60]);
+    assert!(page.contains("no steps were left"), "{page}");
 }

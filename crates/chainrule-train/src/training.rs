@@ -153,8 +153,8 @@ pub struct WholeStep<'a, S> {
 /// What a look at a step gives.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
-    /// A line for the run's `flow.jsonl`.
-    pub line: Option<Value>,
+    /// Lines for the run's `flow.jsonl`.
+    pub lines: Vec<Value>,
     /// Lines to show.
     pub told: Vec<String>,
 }
@@ -226,8 +226,8 @@ pub fn run_watched<T: Task>(
         if let Event::Step { record, batch, state, .. } = &event
             && let Some(before) = looked_at.take()
         {
-            let Look { line, told } = watcher.look(&WholeStep { record, batch, before: &before, after: state });
-            line.map_or(Ok(()), |line| keeper.log.flow(&line))?;
+            let Look { lines, told } = watcher.look(&WholeStep { record, batch, before: &before, after: state });
+            lines.iter().try_for_each(|line| keeper.log.flow(line))?;
             told.iter().for_each(|line| progress.line(line));
         }
         Ok(())

@@ -229,6 +229,10 @@ const BROKEN: &[Broken] = &[
         "there is no metric \"acuracy\"; there are accuracy, top5, f1, f1-micro, confusion, perplexity, bits-per-character, r2, mae, mse, rmse, exact",
         "",
     ),
+    ("[model]\nlayers = []\n[watch]\nevry = 10", 4, "evry", "[watch] has no option `evry`", "did you mean `every`?"),
+    ("[model]\nlayers = []\n[watch]\nevery = 0", 4, "0", "`every` is a whole number from 1, not 0", ""),
+    ("[model]\nlayers = []\n[watch]\non = \"yes\"", 4, "\"yes\"", "`on` is true or false, not \"yes\"", ""),
+    ("watch = true\n[model]\nlayers = []", 1, "true", "[watch] is a table, not true", ""),
     ("[model]\nkind = \"gtp\"\nlayers = 2", 2, "\"gtp\"", "there is no model `gtp`", "did you mean `gpt`?"),
 ];
 

@@ -125,7 +125,7 @@ impl Watcher<State> for Watching<'_> {
         let (before, after) = (sum(step.before), sum(step.after));
         assert_ne!(before, after);
         let line = json!({"step": step.record.step, "before": before, "after": after, "rows": step.batch.len()});
-        Look { line: Some(line), told: vec![] }
+        Look { lines: vec![line], told: vec![] }
     }
 }
 

@@ -7,7 +7,6 @@ use chainrule::prelude::{DType, Key, Tensor, eval_all, load};
 use chainrule::program::capture;
 use chainrule::tensor::Type;
 use chainrule::tree;
-use chainrule_nn::context::Context;
 use chainrule_train::data::{Batch, DataSettings, Dataset, ExampleType, Loader};
 use chainrule_train::experiment::Experiment;
 use chainrule_train::model::{Form, Network, Spec};
@@ -88,30 +87,18 @@ pub struct Patient {
 
 /// The networks of a file, each with the loss that it is trained by. Dropout and noise are the same each time.
 pub fn patients(spec: &Spec, network: Network, seed: u64) -> Vec<Patient> {
-    let key = Key::new(seed ^ 0xd0c);
-    if network.form() != Form::Gan {
-        let objective = spec.objective();
-        let loss = move |network: &Network, batch: &Batch| {
-            objective.loss(&mut network.clone(), batch, &mut Context::training(key.clone())).0
-        };
-        return vec![Patient { name: "", network, loss: Box::new(loss) }];
-    }
-    let parts: Vec<Network> = network.parts().into_iter().map(|part| part.1).collect();
-    let [generator, discriminator] = [0, 1].map(|at| parts[at].clone());
-    let (one, two, other, again) = (spec.gan(), spec.gan(), discriminator.clone(), generator.clone());
-    let same = key.clone();
-    vec![
-        Patient {
-            name: "generator",
-            network: generator,
-            loss: Box::new(move |network, batch| one.generator_loss(network, &other, batch, &key)),
-        },
-        Patient {
-            name: "discriminator",
-            network: discriminator,
-            loss: Box::new(move |network, batch| two.discriminator_loss(network, &again, batch, &same)),
-        },
-    ]
+    let networks: Vec<Network> = match network.form() {
+        Form::Gan => network.parts().into_iter().map(|part| part.1).collect(),
+        _ => vec![network],
+    };
+    let pairs = spec.losses().into_iter().enumerate();
+    let patients = pairs.map(|(at, (name, loss))| {
+        let other = networks.iter().enumerate().find(|other| other.0 != at).map(|other| other.1.clone());
+        let key = Key::new(seed ^ 0xd0c);
+        let loss: Loss = Box::new(move |network, batch| loss(network, other.as_ref(), batch, &key));
+        Patient { name, network: networks[at].clone(), loss }
+    });
+    patients.collect()
 }
 
 /// A network with a batch and a loss.

@@ -1,6 +1,7 @@
 //! The terminal while a training is watched: a thread of its own draws the board a few times a second and hears keys. The
 //! terminal is given back as it was at the end, however that comes about, a panic included.
 
+use std::cell;
 use std::io::{self, IsTerminal, Write, stdin, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
@@ -28,6 +29,13 @@ const INTERRUPTED: i32 = 130;
 
 /// Whether the terminal is ours at the moment.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Held while a frame is drawn, so that nothing is drawn on a terminal that has been given back.
+static FRAME: Mutex<()> = Mutex::new(());
+thread_local! {
+    /// Whether it is this thread that draws a frame: what fails within one does not wait for it.
+    static DRAWS: cell::Cell<bool> = const { cell::Cell::new(false) };
+}
 
 /// Whether there is a terminal that can be drawn on.
 pub fn is_possible() -> bool {
@@ -83,11 +91,13 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back; once.
-fn restore() {
+/// Gives the terminal back, if it is ours: the cursor is shown, what stood there before is there again, and keys are
+/// heard as they were. For those who end the process at once, too.
+pub fn restore() {
+    let _frame = (!DRAWS.get()).then(|| FRAME.lock().unwrap_or_else(PoisonError::into_inner));
     if TAKEN.swap(false, Ordering::SeqCst) {
         // There is nobody to tell if the terminal is gone.
-        let _ = execute!(stdout(), Show, LeaveAlternateScreen);
+        let _ = execute!(stdout(), SetAttribute(Attribute::Reset), Show, LeaveAlternateScreen);
         let _ = terminal::disable_raw_mode();
     }
 }
@@ -108,17 +118,22 @@ fn restore_on_panic() {
 fn show(terminal: &mut Terminal<Crossterm>, shared: &Shared) {
     let begin = Instant::now();
     let view = View { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
-    // After a panic the terminal is not ours any more.
-    while !shared.over.load(Ordering::Relaxed) && TAKEN.load(Ordering::SeqCst) {
-        let drawn = terminal.draw(|frame| {
-            let board = shared.board().clone();
-            view.draw(&board, begin.elapsed(), frame.area(), frame.buffer_mut());
-        });
-        if drawn.is_err() {
-            return;
-        }
+    while !shared.over.load(Ordering::Relaxed) && frame(terminal, shared, &view, begin.elapsed()) {
         listen(shared);
     }
+}
+
+/// Draws once, unless the terminal is not ours any more.
+fn frame(terminal: &mut Terminal<Crossterm>, shared: &Shared, view: &View, time: Duration) -> bool {
+    let board = shared.board().clone();
+    let _frame = FRAME.lock().unwrap_or_else(PoisonError::into_inner);
+    if !TAKEN.load(Ordering::SeqCst) {
+        return false;
+    }
+    DRAWS.set(true);
+    let drawn = terminal.draw(|frame| view.draw(&board, time, frame.area(), frame.buffer_mut()));
+    DRAWS.set(false);
+    drawn.is_ok()
 }
 
 /// Waits for keys until it is time to draw again.
@@ -241,5 +256,35 @@ fn ink(colour: Color) -> Ink {
         Color::Yellow => Ink::Yellow,
         Color::Cyan => Ink::Cyan,
         _ => Ink::Reset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_ends_it_gives_the_terminal_back() {
+        restore_on_panic();
+        TAKEN.store(true, Ordering::SeqCst);
+        let failed = thread::spawn(|| panic!("a training that fails")).join();
+        assert!(failed.is_err() && !TAKEN.load(Ordering::SeqCst));
+        // A failure within a frame does not wait for the end of the frame.
+        TAKEN.store(true, Ordering::SeqCst);
+        let failed = thread::spawn(|| {
+            let _frame = FRAME.lock().unwrap_or_else(PoisonError::into_inner);
+            DRAWS.set(true);
+            panic!("a drawing that fails");
+        });
+        assert!(failed.join().is_err() && !TAKEN.load(Ordering::SeqCst));
+        // Others wait for it, and draw nothing afterwards.
+        TAKEN.store(true, Ordering::SeqCst);
+        let frame = FRAME.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = thread::spawn(restore);
+        thread::sleep(Duration::from_millis(20));
+        assert!(TAKEN.load(Ordering::SeqCst));
+        drop(frame);
+        other.join().unwrap();
+        assert!(!TAKEN.load(Ordering::SeqCst));
     }
 }

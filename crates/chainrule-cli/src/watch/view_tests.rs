@@ -46,7 +46,7 @@ fn look(step: u64, dead: f64, warnings: Vec<Warning>) -> FlowRecord {
         weight_gradient: one,
         update: small,
     };
-    FlowRecord { step, loss: one, gradient_norm: one, rate: None, layers: vec![layer], warnings }
+    FlowRecord { step, network: None, loss: one, gradient_norm: one, rate: None, layers: vec![layer], warnings }
 }
 
 fn warning(diagnosis: &str) -> Warning {

@@ -10,6 +10,9 @@ use crate::place::Number;
 pub struct FlowRecord {
     /// The step, from 1.
     pub step: u64,
+    /// Which of a pair of networks it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// Its loss.
     pub loss: Number,
     /// Length of its gradient.
@@ -81,12 +84,30 @@ impl FlowRecord {
     pub fn of(step: u64, flow: &GradientFlow, findings: &[Finding]) -> FlowRecord {
         FlowRecord {
             step,
+            network: None,
             loss: flow.loss,
             gradient_norm: flow.gradient_norm,
             rate: flow.learning_rate,
             layers: flow.layers.iter().map(|layer| WatchedLayer::of(layer, &flow.parameters)).collect(),
             warnings: findings.iter().map(Warning::from).collect(),
         }
+    }
+
+    /// The same as that of one of a pair of networks: every path begins with its name.
+    ///
+    /// ```
+    /// use chainrule::prelude::*;
+    /// use chainrule_lens::{FlowRecord, GradientFlow};
+    /// use chainrule_nn::prelude::*;
+    /// let flow = GradientFlow::observe(|m: &Mlp| m.forward(&Tensor::ones([4, 2], DType::F32)).mean(..), &Mlp::new(&Key::new(1), &[2, 3, 1]));
+    /// let record = FlowRecord::of(1, &flow, &[]).named("generator");
+    /// assert_eq!((record.network.as_deref(), &*record.layers[0].path), (Some("generator"), "generator.layers.0"));
+    /// ```
+    pub fn named(mut self, network: &str) -> FlowRecord {
+        let layers = self.layers.iter_mut().map(|layer| &mut layer.path);
+        let warned = self.warnings.iter_mut().flat_map(|warning| &mut warning.paths);
+        layers.chain(warned).for_each(|path| *path = format!("{network}.{path}"));
+        FlowRecord { network: Some(network.to_owned()), ..self }
     }
 }
 

@@ -16,7 +16,7 @@ pub use generate::{Continuation, decode};
 pub use report::{Evaluation, Report};
 pub use sample::{SAMPLES, sheet};
 pub use score::Score;
-pub use watched::{Onlooker, Seen, StepProgram};
+pub use watched::{Onlooker, Seen, SeenNetwork, StepProgram};
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ use crate::task::{FREE_RUNNING, Metric, Objective, Task};
 use crate::trainer::{EarlyStop, Length, Monitor, TrainError, Trainer, evaluate};
 use crate::training::{RunSettings, SaveEvery, Training, run_watched};
 use kept::Kept;
-use watched::{Single, Through};
+use watched::Through;
 
 /// The model file in a run folder.
 pub const MODEL_FILE: &str = "model.toml";
@@ -399,7 +399,7 @@ impl Experiment {
         self.train_watched(run, options, stop, &mut watched::First(Some(watch)))
     }
 
-    /// [`Experiment::train`] with somebody who looks on. Of a pair of networks it sees events, and no whole steps.
+    /// [`Experiment::train`] with somebody who looks on.
     ///
     /// # Errors
     /// As [`Experiment::train`].
@@ -416,13 +416,13 @@ impl Experiment {
         match self.network.form() {
             Form::Sequential | Form::Siamese | Form::EncoderDecoder => {
                 let (task, start) = self.supervised(splits, steps)?;
-                let through = Through::new(onlooker, |state: &Single| Some(&state.model), |_, _| Ok(()));
+                let through = Through::new(onlooker, watched::alone, |_, _| Ok(()));
                 self.train_task(run, (&task, start), (&training, splits), options, stop, through)
             }
             Form::Gan => {
                 let (task, start) = self.adversarial(steps)?;
                 let show = |state: &GanState, step| self.watch_generator(run, &task, state.maker(), step);
-                let through = Through::new(onlooker, |_: &GanState| None, show);
+                let through = Through::new(onlooker, watched::both, show);
                 self.train_task(run, (&task, start), (&training, splits), options, stop, through)
             }
         }
@@ -566,6 +566,7 @@ fn decides(spec: &Spec) -> Value {
     if let Some(sections) = value.as_object_mut() {
         sections.remove("description");
         sections.remove("report");
+        sections.remove("watch");
         // It changes where numbers are kept, and none of them.
         if let Some(train) = sections.get_mut("train").and_then(Value::as_object_mut) {
             train.remove("memory_budget");

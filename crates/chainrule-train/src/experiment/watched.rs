@@ -40,17 +40,41 @@ pub trait Onlooker {
     }
 }
 
-/// A step of a network from its inputs to its results.
+/// A step from its inputs to its results.
 #[derive(Debug)]
 pub struct Seen<'a> {
     /// What it showed.
     pub record: &'a StepRecord,
     /// Its examples.
     pub batch: &'a Batch,
-    /// The network before it.
+    /// What was trained: one network, or a pair in the order of [`Spec::losses`](crate::model::Spec::losses).
+    pub networks: Vec<SeenNetwork<'a>>,
+}
+
+/// A network in a step.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenNetwork<'a> {
+    /// Before the step.
     pub before: &'a Network,
-    /// The network after it.
+    /// After it.
     pub after: &'a Network,
+    /// The other of a pair as it is when this one is updated: a discriminator sees the old generator, and that the new
+    /// discriminator.
+    pub other: Option<&'a Network>,
+}
+
+/// The one network of a step.
+pub(super) fn alone<'s>(before: &'s Single, after: &'s Single) -> Vec<SeenNetwork<'s>> {
+    vec![SeenNetwork { before: &before.model, after: &after.model, other: None }]
+}
+
+/// Both networks of a step.
+pub(super) fn both<'s>(before: &'s GanState, after: &'s GanState) -> Vec<SeenNetwork<'s>> {
+    let generator = (&before.generator, &after.generator, &after.discriminator);
+    let discriminator = (&before.discriminator, &after.discriminator, &before.generator);
+    let seen =
+        [generator, discriminator].map(|(before, after, other)| SeenNetwork { before, after, other: Some(other) });
+    seen.into()
 }
 
 /// Hears only what the training will be.
@@ -67,9 +91,12 @@ impl<F: FnOnce(Outline)> Onlooker for First<F> {
 /// How an onlooker sees the states of a task.
 pub(super) struct Through<'o, S, F> {
     onlooker: &'o mut dyn Onlooker,
-    network: fn(&S) -> Option<&Network>,
+    networks: Networks<S>,
     show: F,
 }
+
+/// The networks in a state before a step and the state after it.
+type Networks<S> = for<'s> fn(&'s S, &'s S) -> Vec<SeenNetwork<'s>>;
 
 /// An onlooker at work.
 pub(super) struct Watching<'o, S, F> {
@@ -79,9 +106,9 @@ pub(super) struct Watching<'o, S, F> {
 }
 
 impl<'o, S, F: FnMut(&S, u64) -> Result<(), ExperimentError>> Through<'o, S, F> {
-    /// Where the network is in a state, and what else is done with the state after an evaluation.
-    pub fn new(onlooker: &'o mut dyn Onlooker, network: fn(&S) -> Option<&Network>, show: F) -> Through<'o, S, F> {
-        Through { onlooker, network, show }
+    /// Where the networks are in a state, and what else is done with the state after an evaluation.
+    pub fn new(onlooker: &'o mut dyn Onlooker, networks: Networks<S>, show: F) -> Through<'o, S, F> {
+        Through { onlooker, networks, show }
     }
 
     pub fn watching(self) -> Watching<'o, S, F> {
@@ -116,13 +143,8 @@ impl<S, F: FnMut(&S, u64) -> Result<(), ExperimentError>> Watcher<S> for Watchin
     }
 
     fn look(&mut self, step: &WholeStep<'_, S>) -> Look {
-        let network = self.through.network;
-        match (network(step.before), network(step.after)) {
-            (Some(before), Some(after)) => {
-                self.through.onlooker.look(&Seen { record: step.record, batch: step.batch, before, after })
-            }
-            _ => Look::default(),
-        }
+        let networks = (self.through.networks)(step.before, step.after);
+        self.through.onlooker.look(&Seen { record: step.record, batch: step.batch, networks })
     }
 }
 

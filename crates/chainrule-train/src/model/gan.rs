@@ -2,12 +2,15 @@
 
 use std::slice::from_ref;
 
+use chainrule::tensor::{Key, Tensor};
+use chainrule_nn::context::Context;
 use chainrule_nn::optimizer::{AnyOptimizer, OptimizerSettings};
 
 use super::module::Network;
 use super::settings::{Average, Report, Train};
 use super::source::{Item, ModelError, Problem};
 use super::spec::{Spec, setting};
+use crate::data::Batch;
 use crate::task::{Adversarial, Gan, Players};
 
 /// The task of a generator and a discriminator of a file.
@@ -18,7 +21,31 @@ pub type GanState = Players<Network, Network, AnyOptimizer<Network>, AnyOptimize
 /// Losses by their words.
 pub(crate) const LOSSES: &[&str] = &["logistic", "hinge", "wasserstein"];
 
+/// The loss of a network over a batch in training, with the random numbers of a key; of one of a pair beside the other.
+pub type NetworkLoss = Box<dyn Fn(&Network, Option<&Network>, &Batch, &Key) -> Tensor>;
+
 impl Spec {
+    /// Each network that is trained with the loss that it is trained by: one without a name, or `generator` and
+    /// `discriminator`, as [`Gan::generator_loss`] and [`Gan::discriminator_loss`] are.
+    pub fn losses(&self) -> Vec<(&'static str, NetworkLoss)> {
+        if self.model.kind.name != "gan" {
+            let objective = self.objective();
+            let loss = move |network: &Network, _: Option<&Network>, batch: &Batch, key: &Key| {
+                objective.loss(&mut network.clone(), batch, &mut Context::training(key.clone())).0
+            };
+            return vec![("", Box::new(loss))];
+        }
+        let (made, judged) = (self.gan(), self.gan());
+        let beside = |other: Option<&Network>| other.cloned().expect("a network of a pair goes with the other");
+        vec![
+            ("generator", Box::new(move |own, other, batch, key| made.generator_loss(own, &beside(other), batch, key))),
+            (
+                "discriminator",
+                Box::new(move |own, other, batch, key| judged.discriminator_loss(own, &beside(other), batch, key)),
+            ),
+        ]
+    }
+
     /// The task of a [`Form::Gan`](super::Form::Gan): `loss`, `gradient_penalty` and `critic_steps` of `[model]`,
     /// `clip_norm` and `average` of `[train]`.
     ///

@@ -42,6 +42,8 @@ pub fn reference() -> String {
     fields(&mut text, settings::TRAIN);
     section(&mut text, "[report]");
     fields(&mut text, settings::REPORT);
+    section(&mut text, "[watch]");
+    fields(&mut text, settings::WATCH);
     text
 }
 

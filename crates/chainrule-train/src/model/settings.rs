@@ -1,4 +1,4 @@
-//! What a file says about training and reporting: `[train]` and `[report]`.
+//! What a file says about training, reporting and looking on: `[train]`, `[report]` and `[watch]`.
 
 use super::fields::{Field, Form, Options};
 use super::source::{Entry, Item, Problem, Value};
@@ -65,6 +65,17 @@ pub(crate) const REPORT: &[Field] = &[
         form: Form::Name,
         default: "-",
         help: "what decides which checkpoint is best; the loss without",
+    },
+];
+
+/// The options of `[watch]`.
+pub(crate) const WATCH: &[Field] = &[
+    Field { name: "on", form: Form::Flag, default: "true", help: "whether a training is watched, as by `--watch`" },
+    Field {
+        name: "every",
+        form: Form::Count,
+        default: "-",
+        help: "steps between looks; as often as costs little without",
     },
 ];
 
@@ -182,6 +193,23 @@ impl Report {
             None => None,
         };
         Ok(Report { metrics, watch })
+    }
+}
+
+/// The section `[watch]`. It changes no number of the training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Watch {
+    /// Whether steps are looked at; not without the section.
+    pub on: bool,
+    /// Steps between looks; as often as costs little without.
+    pub every: Option<usize>,
+}
+
+impl Watch {
+    pub(crate) fn read(section: Option<&Item>) -> Result<Watch, Problem> {
+        let Some(section) = section else { return Ok(Watch::default()) };
+        let options = read("[watch]", section, WATCH)?;
+        Ok(Watch { on: options.flag("on"), every: options.maybe_count("every") })
     }
 }
 

@@ -13,7 +13,7 @@ use super::build::{Row, written_at};
 use super::form::{Model, batched};
 use super::loss::{Loss, Seen};
 use super::module::{Form, Network};
-use super::settings::{Average, Report, Train};
+use super::settings::{Average, Report, Train, Watch};
 use super::source::{Entry, Item, ModelError, Problem, Span, Value, parse, section};
 use crate::data::{DataSettings, ExampleType};
 use crate::task::{Averaging, Clip, Objective, Supervised};
@@ -30,6 +30,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("schedule", "how the learning rate changes"),
     ("train", "how long, how much at once"),
     ("report", "what is measured"),
+    ("watch", "whether steps are looked at while it trains"),
 ];
 
 /// A model file that has been read: its words are right. Whether sizes fit is seen when it is [built](Spec::build).
@@ -43,6 +44,7 @@ pub struct Spec {
     optimizer: OptimizerSettings,
     train: Train,
     report: Report,
+    watch: Watch,
     data: Option<DataSettings>,
     example: Option<ExampleType>,
     /// Names of the inputs, as many as are known.
@@ -128,6 +130,11 @@ impl Spec {
     /// `[report]`.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// `[watch]`.
+    pub fn watch(&self) -> Watch {
+        self.watch
     }
 
     /// The network for data of this form, with first values from a key. Nothing is computed: weights are expressions.
@@ -307,6 +314,7 @@ fn read(file: &str, text: &Arc<str>) -> Result<Spec, Problem> {
         optimizer: optimizer(&root, text)?,
         train,
         report,
+        watch: Watch::read(root.get("watch").map(|entry| &entry.item))?,
         example,
         names,
         data,
