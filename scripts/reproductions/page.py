@@ -76,7 +76,7 @@ def holds(figure, ours, theirs, like):
 
 
 def clock(results):
-    seconds = [result["seconds"] for result in results.values()]
+    seconds = [result["seconds"] for result in results.values() if "seconds" in result]
     if not seconds:
         return "–"
     each = sum(seconds) / len(seconds)
