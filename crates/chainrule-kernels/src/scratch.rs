@@ -6,11 +6,11 @@ use crate::buffer::Buffer;
 use crate::element::{Plain, typed_mut};
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::thread::LocalKey;
 
 thread_local! {
     /// The last is the outermost: blocks go back in the order opposite to that in which they were taken.
     static BLOCKS: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
-    static LISTS: RefCell<Vec<Vec<usize>>> = const { RefCell::new(Vec::new()) };
 }
 
 fn block(bytes: usize) -> Buffer {
@@ -47,29 +47,49 @@ pub(crate) fn reserve(sizes: &[usize]) {
     });
 }
 
-/// An empty list of numbers, whose memory is kept when it is dropped.
-pub(crate) fn list() -> List {
-    List(LISTS.with_borrow_mut(|lists| lists.pop()).unwrap_or_default())
+/// What lists are kept of; [`listed`] makes it so.
+pub(crate) trait Listed: Sized + 'static {
+    fn kept() -> &'static LocalKey<RefCell<Vec<Vec<Self>>>>;
 }
 
-pub(crate) struct List(Vec<usize>);
+macro_rules! listed {
+    ($type:ty) => {
+        impl $crate::scratch::Listed for $type {
+            fn kept() -> &'static std::thread::LocalKey<std::cell::RefCell<Vec<Vec<$type>>>> {
+                thread_local! {
+                    static LISTS: std::cell::RefCell<Vec<Vec<$type>>> = const { std::cell::RefCell::new(Vec::new()) };
+                }
+                &LISTS
+            }
+        }
+    };
+}
+pub(crate) use listed;
+listed!(usize);
 
-impl Drop for List {
+/// An empty list, whose memory is kept when it is dropped.
+pub(crate) fn list<T: Listed>() -> List<T> {
+    List(T::kept().with_borrow_mut(|lists| lists.pop()).unwrap_or_default())
+}
+
+pub(crate) struct List<T: Listed = usize>(Vec<T>);
+
+impl<T: Listed> Drop for List<T> {
     fn drop(&mut self) {
         self.0.clear();
-        LISTS.with_borrow_mut(|lists| lists.push(std::mem::take(&mut self.0)));
+        T::kept().with_borrow_mut(|lists| lists.push(std::mem::take(&mut self.0)));
     }
 }
 
-impl Deref for List {
-    type Target = Vec<usize>;
-    fn deref(&self) -> &Vec<usize> {
+impl<T: Listed> Deref for List<T> {
+    type Target = Vec<T>;
+    fn deref(&self) -> &Vec<T> {
         &self.0
     }
 }
 
-impl DerefMut for List {
-    fn deref_mut(&mut self) -> &mut Vec<usize> {
+impl<T: Listed> DerefMut for List<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
         &mut self.0
     }
 }

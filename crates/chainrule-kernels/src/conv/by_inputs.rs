@@ -43,9 +43,11 @@ struct Cut {
     outputs: usize,
     /// Elements between rows of the products.
     pitch: usize,
-    lines: Vec<Line>,
-    parts: Vec<Part>,
+    lines: scratch::List<Line>,
+    parts: scratch::List<Part>,
 }
+scratch::listed!(Line);
+scratch::listed!(Part);
 
 /// The sums of lines, each a vector behind the last one.
 ///
@@ -86,7 +88,7 @@ where
     }
 
     /// The lines of a channel of an image, for rows of products `pitch` apart.
-    fn meetings(&self, lanes: usize, pitch: usize) -> (Vec<Line>, Vec<Part>) {
+    fn meetings(&self, lanes: usize, pitch: usize) -> (scratch::List<Line>, scratch::List<Part>) {
         let Space { sizes, pad, dilation, kernel, result, .. } = self.space;
         // Tap k meets in result r the element (k + r − pad) / dilation.
         let meeting = |axis: usize, result: usize| {
@@ -97,7 +99,7 @@ where
             })
         };
         let inside = |axis: usize, at: isize| (0..sizes[axis] as isize).contains(&at);
-        let (mut lines, mut parts) = (Vec::new(), Vec::new());
+        let (mut lines, mut parts) = (scratch::list::<Line>(), scratch::list::<Part>());
         crate::window::each_index(&[result[0], result[1], dilation[2].min(result[2])], |at| {
             let [z, y, phase] = [at[0], at[1], at[2]];
             let cells = (result[2] - phase).div_ceil(dilation[2]);
@@ -161,20 +163,19 @@ where
     /// Panels of the weights of some outputs, a row for each tap: `to[channel·height + row]` one after another.
     fn rows_of_weights(&self, loops: &Loops<T::Number>, first: usize, outputs: usize, to: &mut [T::Number]) {
         let [output, input, strides @ ..] = self.kernel_strides;
-        let taps = count(self.space.kernel);
-        let mut rows = Vec::with_capacity(outputs * taps);
+        let (rows, height) = (outputs * count(self.space.kernel), self.height(loops, outputs));
+        let mut row = 0;
         for index in first..first + outputs {
             let base = self.kernel_origin + index as isize * output;
             crate::window::each_index(&self.space.kernel, |at| {
-                rows.push(base + (0..3).map(|axis| at[axis] as isize * strides[axis]).sum::<isize>());
+                let tap = base + (0..3).map(|axis| at[axis] as isize * strides[axis]).sum::<isize>();
+                let (panel, within) = (row - row % height, row % height);
+                let to = to[panel * self.inputs + within..].iter_mut().step_by(height.min(rows - panel));
+                for (channel, to) in to.take(self.inputs).enumerate() {
+                    *to = self.kernel[(tap + channel as isize * input) as usize].load();
+                }
+                row += 1;
             });
-        }
-        let height = self.height(loops, outputs);
-        for (rows, to) in rows.chunks(height).zip(to.chunks_mut(height * self.inputs)) {
-            for (channel, to) in to.chunks_exact_mut(rows.len()).enumerate() {
-                let shift = channel as isize * input;
-                to.iter_mut().zip(rows).for_each(|(to, row)| *to = self.kernel[(row + shift) as usize].load());
-            }
         }
     }
 
