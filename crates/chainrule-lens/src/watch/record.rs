@@ -99,7 +99,9 @@ impl FlowRecord {
     /// use chainrule::prelude::*;
     /// use chainrule_lens::{FlowRecord, GradientFlow};
     /// use chainrule_nn::prelude::*;
-    /// let flow = GradientFlow::observe(|m: &Mlp| m.forward(&Tensor::ones([4, 2], DType::F32)).mean(..), &Mlp::new(&Key::new(1), &[2, 3, 1]));
+    /// let model = Mlp::new(&Key::new(1), &[8, 16, 3]);
+    /// let (x, y) = (Key::new(2).normal([32, 8], DType::F32).eval(), Tensor::zeros([32], DType::I64));
+    /// let flow = GradientFlow::observe(|m: &Mlp| m.forward(&x).cross_entropy(&y), &model);
     /// let record = FlowRecord::of(1, &flow, &[]).named("generator");
     /// assert_eq!((record.network.as_deref(), &*record.layers[0].path), (Some("generator"), "generator.layers.0"));
     /// ```
