@@ -181,10 +181,12 @@ impl Opened {
     pub fn open(looked: &Looked, count: usize, usual: u32) -> Result<Opened, Failure> {
         let examples = looked.batch.unwrap_or(usual) as usize;
         let opened = Opened::with(looked, count, examples)?;
-        let room = examples * ROOM / opened.bytes().max(1);
-        match looked.batch.is_none() && room < examples {
-            true => Opened::with(looked, count, room.max(2)),
-            false => Ok(opened),
+        if looked.batch.is_some() {
+            return Ok(opened);
+        }
+        match examples * ROOM / opened.bytes().max(1) {
+            room if room < examples => Opened::with(looked, count, room.max(2)),
+            _ => Ok(opened),
         }
     }
 
