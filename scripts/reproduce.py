@@ -7,10 +7,12 @@
     python3 scripts/reproduce.py --quick                # a few steps of everything, to see that it works; keeps nothing
     python3 scripts/reproduce.py --write                # the page and its pictures from the results there are
 
-It goes on where it was stopped: Ctrl-C ends it after what it has is saved, and a recipe that was in its middle is gone on
-with from its checkpoint. PyTorch's side needs torch and numpy: in the environment that --venv names, or in this Python.
+As many trainings run at once as there are cores, each on one thread: networks of this size share cores better so than
+within a step, and threads of PyTorch that wait for each other take processor time. It goes on where it was stopped: Ctrl-C
+ends it after what it has is saved, and a recipe that was in its middle is gone on with from its checkpoint. PyTorch's side
+needs torch and numpy: in the environment that --venv names, or in this Python.
 """
-import argparse, json, os, resource, shutil, signal, subprocess, sys, tempfile
+import argparse, collections, concurrent.futures, contextlib, json, os, shutil, signal, subprocess, sys, tempfile, threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -22,20 +24,14 @@ SIDES = ("chainrule", "pytorch")
 
 
 class Stopped(Exception):
-    """Ctrl-C, after the child has saved what it had."""
-
-
-def processor_time():
-    """Seconds that the programs called so far have kept cores busy: what they take does not depend on who shares them."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    """Ctrl-C or the failure of another job, after the child has saved what it had."""
 
 
 class Results:
     """Figures by line, side and seed, in a file that is written whole or not at all."""
 
     def __init__(self, path):
-        self.path, self.all = path, {}
+        self.path, self.all, self.lock = path, {}, threading.Lock()
         if path and os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 self.all = json.load(file)
@@ -44,12 +40,13 @@ class Results:
         return self.all.get(line.name, {}).get(side, {})
 
     def put(self, line, side, seed, result):
-        self.all.setdefault(line.name, {}).setdefault(side, {})[str(seed)] = rounded(result)
-        if self.path:
-            with open(self.path + ".new", "w", encoding="utf-8") as file:
-                json.dump(self.all, file, indent=1, sort_keys=True, ensure_ascii=False)
-                file.write("\n")
-            os.replace(self.path + ".new", self.path)
+        with self.lock:
+            self.all.setdefault(line.name, {}).setdefault(side, {})[str(seed)] = rounded(result)
+            if self.path:
+                with open(self.path + ".new", "w", encoding="utf-8") as file:
+                    json.dump(self.all, file, indent=1, sort_keys=True, ensure_ascii=False)
+                    file.write("\n")
+                os.replace(self.path + ".new", self.path)
 
 
 def rounded(value):
@@ -68,6 +65,11 @@ class Runner:
         self.bin, self.examples = os.path.join(target, "release", "chainrule"), os.path.join(target, "release", "examples")
         self.work = tempfile.mkdtemp() if a.quick else os.path.join(target, "reproductions")
         self.python = os.path.join(a.venv, "bin", "python") if a.venv else sys.executable
+        threads = str(max(1, (os.cpu_count() or 1) // a.jobs))
+        self.environment = {**os.environ, "CHAINRULE_THREADS": threads, "OMP_NUM_THREADS": threads}
+        self.children, self.stopping, self.lock = set(), False, threading.Lock()
+        self.job_of = threading.local()  # `seconds` of processor time that the thread's job has taken so far
+        self.trainings = collections.defaultdict(threading.RLock)  # by folder: two jobs may want the classifier
 
     def build(self):
         for what in (["-p", "chainrule-cli"], ["-p", "chainrule-train", "--examples"]):
@@ -78,24 +80,36 @@ class Runner:
 
     def call(self, command):
         """The JSON that a command prints last. Its exit code may be 1 where a training is lost."""
-        err = None if self.a.verbose else subprocess.PIPE
-        # In a group of its own, so that it hears of Ctrl-C once, from here: a second one would end it unsaved.
-        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, stderr=err, start_new_session=True)
-        try:
-            out, err = child.communicate()
-        except KeyboardInterrupt:
-            # A training saves itself and ends after its step.
-            child.send_signal(signal.SIGINT)
-            try:
-                child.communicate()
-            except KeyboardInterrupt:
-                child.kill()
-            raise Stopped from None
-        if child.returncode == 1 and (err is None or "became" in err):
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            with self.lock:
+                if self.stopping:
+                    raise Stopped
+                # In a group of its own, so that it hears of Ctrl-C once, from here: a second one would end it unsaved.
+                child = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out,
+                                         stderr=None if self.a.verbose else err, start_new_session=True)
+                self.children.add(child)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            # Processor time, since what a program takes of it does not depend on who shares the cores.
+            self.job_of.seconds = getattr(self.job_of, "seconds", 0.0) + used.ru_utime + used.ru_stime
+            self.children.discard(child)
+            out.seek(0), err.seek(0)
+            said, complaint = out.read(), err.read()
+        if child.returncode == 1 and (self.a.verbose or "became" in complaint):
             return {"diverged": True}
         if child.returncode != 0:
-            sys.exit(f"{' '.join(command)}\nended with {child.returncode}\n{(err or '')[-2000:]}")
-        return json.loads(out.strip().splitlines()[-1])
+            if self.stopping:
+                raise Stopped
+            sys.exit(f"{' '.join(command)}\nended with {child.returncode}\n{complaint[-2000:]}")
+        return json.loads(said.strip().splitlines()[-1])
+
+    def stop(self):
+        """A training saves itself and ends after its step; PyTorch's are lost."""
+        with self.lock:
+            self.stopping = True
+            for child in list(self.children):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGINT)
 
     def folder(self, line, seed):
         return os.path.join(self.work, line.name.replace(" ", "-").replace(",", ""), str(seed))
@@ -108,6 +122,10 @@ class Runner:
 
     def train(self, line, seed, more=()):
         """A recipe, begun or gone on with; its figures."""
+        with self.trainings[self.folder(line, seed)]:
+            return self.train_alone(line, seed, more)
+
+    def train_alone(self, line, seed, more):
         _, recipe, *settings = line.ours
         place, run = self.folder(line, seed), None if more else self.run_of(line, seed)
         common = ["--json", "--quiet"]
@@ -169,35 +187,43 @@ class Runner:
     def score(self, made, seed):
         """What our mnist-cnn of seed 0 says of images; it is trained if it is not there."""
         classifier = next(line for line in LINES if line.name == "mnist-cnn")
+        spent = getattr(self.job_of, "seconds", 0.0)
+        self.train(classifier, 0)
+        self.job_of.seconds = spent
         run = self.run_of(classifier, 0)
-        if not run or not os.path.exists(os.path.join(run, "model.safetensors")):
-            self.train(classifier, 0)
-            run = self.run_of(classifier, 0)
         few = ["--count", "500"] if self.a.quick else []
         said = self.call([self.bin, "score", made, "--by", run, "--seed", str(seed), "--json", *few])
         return {key: said[key] for key in ("frechet_distance", "classifier_score", "data_score")}
 
     def job(self, line, side, seed):
-        run, begin = (self.ours if side == "chainrule" else self.theirs), processor_time()
-        if not line.sweep:
-            result = run(line, seed)
-        else:
-            reached = {}
-            for rate in line.sweep[:2] if self.a.quick else line.sweep:
-                reached[str(rate)] = run(line, seed, ["--rate", str(rate)]).get("accuracy")
-            well = [rate for rate in line.sweep if (reached.get(str(rate)) or 0) >= 0.9]
-            result = {"accuracies": reached, "largest_rate": max(well, default=None)}
-        return {**result, "seconds": self.spent(line, side, seed, processor_time() - begin)}
+        """The result of one training, or of one for each rate of a sweep."""
+        run, self.job_of.seconds = (self.ours if side == "chainrule" else self.theirs), 0.0
+        resumes = side == "chainrule" and line.ours[0] == "recipe" and not line.sweep
+        try:
+            if not line.sweep:
+                result = run(line, seed)
+            else:
+                reached = {}
+                for rate in line.sweep[:2] if self.a.quick else line.sweep:
+                    reached[str(rate)] = run(line, seed, ["--rate", str(rate)]).get("accuracy")
+                well = [rate for rate in line.sweep if (reached.get(str(rate)) or 0) >= 0.9]
+                result = {"accuracies": reached, "largest_rate": max(well, default=None)}
+        except Stopped:
+            if resumes:
+                self.spent(line, side, seed)
+            raise
+        return {**result, "seconds": self.spent(line, side, seed)}
 
-    def spent(self, line, side, seed, now=0.0):
+    def spent(self, line, side, seed):
         """Processor seconds of this job, those before a stop included."""
         path = os.path.join(self.work, "seconds.json")
-        known = json.load(open(path, encoding="utf-8")) if os.path.exists(path) else {}
-        key = f"{line.name}/{side}/{seed}"
-        known[key] = known.get(key, 0.0) + now
-        os.makedirs(self.work, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(known, file)
+        with self.lock:
+            os.makedirs(self.work, exist_ok=True)
+            known = json.load(open(path, encoding="utf-8")) if os.path.exists(path) else {}
+            key = f"{line.name}/{side}/{seed}"
+            known[key] = known.get(key, 0.0) + self.job_of.seconds
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(known, file)
         return round(known[key], 1)
 
 
@@ -218,7 +244,7 @@ def show(a, results):
             left += max(line.seeds[place] - done, 0) * line.minutes[place]
             parts.append(f"{side} {done} of {line.seeds[place]} (about {line.minutes[place]:g} min each)")
         print(f"{line.name:32} {'   '.join(parts)}")
-    print(f"left: about {left / 60:.1f} hours on two quiet cores")
+    print(f"left: about {left / 60:.1f} hours of a core, divided by --jobs")
 
 
 def main():
@@ -226,6 +252,8 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="ROW", help="rows or lines, by their names")
     parser.add_argument("--side", choices=SIDES, help="one side alone")
     parser.add_argument("--results", default=os.path.join(ROOT, "docs", "reproductions.json"), metavar="FILE")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+                        help="trainings at once, which share the cores; as many as there are cores if not said")
     parser.add_argument("--venv", metavar="FOLDER", help="a Python environment with torch and numpy")
     parser.add_argument("--write", nargs="?", const=os.path.join(ROOT, "docs", "reproductions.md"), metavar="FILE",
                         help="write the table and the pictures from the results, after what is run; alone it runs nothing")
@@ -251,24 +279,31 @@ def run_all(a, runner, results):
     if "pytorch" in sides and not runner.has_torch():
         print(f"{runner.python} has no torch and numpy: PyTorch's side is left out (see --venv)", file=sys.stderr)
         sides.remove("pytorch")
-    for line in chosen(a):
-        for seed in range(1 if a.quick else max(line.seeds)):
-            for side in sides:
-                if seed >= line.seeds[SIDES.index(side)] or str(seed) in results.of(line, side):
-                    continue
-                print(f"{line.name}, {side}, seed {seed} …", end=" ", flush=True)
-                begin = processor_time()
-                try:
-                    result = runner.job(line, side, seed)
-                except (Stopped, KeyboardInterrupt):
-                    signal.signal(signal.SIGINT, signal.SIG_IGN)
-                    if not line.sweep and side == "chainrule" and line.ours[0] == "recipe":
-                        runner.spent(line, side, seed, processor_time() - begin)
-                    print("stopped; the same command goes on with it")
-                    sys.exit(130)
-                results.put(line, side, seed, result)
-                figures = [page.shown(page.number(result, figure.key), figure.form) for figure in line.figures]
-                print(", ".join(figures), f"in {result['seconds']:.0f} s of processor time")
+    jobs = [(line, side, seed) for line in chosen(a) for seed in range(1 if a.quick else max(line.seeds)) for side in sides
+            if seed < line.seeds[SIDES.index(side)] and str(seed) not in results.of(line, side)]
+
+    def run(place):
+        line, side, seed = jobs[place]
+        what = f"[{place + 1} of {len(jobs)}] {line.name}, {side}, seed {seed}"
+        print(f"{what} …", flush=True)
+        result = runner.job(line, side, seed)
+        results.put(line, side, seed, result)
+        figures = [page.shown(page.number(result, figure.key), figure.form) for figure in line.figures]
+        print(f"{what}: {', '.join(figures)} in {result['seconds']:.0f} s of processor time", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        running = [pool.submit(run, place) for place in range(len(jobs))]
+        try:
+            for each in concurrent.futures.as_completed(running):
+                each.result()
+        except (KeyboardInterrupt, SystemExit) as why:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            runner.stop()
+            pool.shutdown(cancel_futures=True)
+            if isinstance(why, SystemExit):
+                raise
+            print("stopped; the same command goes on with it")
+            sys.exit(130)
 
 
 main()
