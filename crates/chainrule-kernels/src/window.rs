@@ -135,9 +135,13 @@ fn pool_gradient<T: Number + std::ops::Div<Output = T>>(
                 let (x, maxima) = (&x[here(x, plane)], &maxima[here(maxima, many)]);
                 let gradient = &gradient[here(gradient, many)];
                 let work = PoolGradient { shape: &shape, x, maxima, gradient, shares, out };
-                match (shape.apart(), window.last()) {
-                    (true, Some(2)) => dispatch(Apart::<T, 2, 16>(work)),
-                    (true, Some(3)) => dispatch(Apart::<T, 3, 24>(work)),
+                match (window.last(), shape.block()) {
+                    (Some(2), 8) => dispatch(Apart::<T, 2, 8, 16>(work)),
+                    (Some(2), 4) => dispatch(Apart::<T, 2, 4, 8>(work)),
+                    (Some(2), 2) => dispatch(Apart::<T, 2, 2, 4>(work)),
+                    (Some(3), 8) => dispatch(Apart::<T, 3, 8, 24>(work)),
+                    (Some(3), 4) => dispatch(Apart::<T, 3, 4, 12>(work)),
+                    (Some(3), 2) => dispatch(Apart::<T, 3, 2, 6>(work)),
                     _ => dispatch(work),
                 }
             }
@@ -155,11 +159,11 @@ struct Shape<'a> {
 }
 
 impl Shape<'_> {
-    /// Whether windows neither overlap nor have holes, and a row of them fills a block.
-    fn apart(&self) -> bool {
-        self.window == self.strides
-            && self.dilations.iter().all(|&by| by == 1)
-            && self.counts.last().is_some_and(|&count| count >= BLOCK)
+    /// How many windows of a row are worked on side by side, if windows neither overlap nor have holes; else 0.
+    fn block(&self) -> usize {
+        let apart = self.window == self.strides && self.dilations.iter().all(|&by| by == 1);
+        let count = self.counts.last().copied().filter(|_| apart).unwrap_or(0);
+        [8, 4, 2].into_iter().find(|&block| count >= block).unwrap_or(0)
     }
 
     /// Calls `f(first window, first element, number, step between elements)` for every place within a window and row of windows.
@@ -228,14 +232,13 @@ impl<T: Number + std::ops::Div<Output = T>> Loop for PoolGradient<'_, T> {
 }
 
 /// The same for windows that do not overlap, of which the last axis is `S` wide: no element waits for another window,
-/// so a block of windows, `W` elements wide, is compared and shared out in registers. The last block of a row reaches
+/// so a block of `B` windows, `W` elements wide, is compared and shared out in registers. The last block of a row reaches
 /// back over its neighbour and writes the same values again.
-struct Apart<'a, T, const S: usize, const W: usize>(PoolGradient<'a, T>);
+struct Apart<'a, T, const S: usize, const B: usize, const W: usize>(PoolGradient<'a, T>);
 
-/// Windows of a block.
-const BLOCK: usize = 8;
-
-impl<T: Number + std::ops::Div<Output = T>, const S: usize, const W: usize> Loop for Apart<'_, T, S, W> {
+impl<T: Number + std::ops::Div<Output = T>, const S: usize, const B: usize, const W: usize> Loop
+    for Apart<'_, T, S, B, W>
+{
     type Output = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
@@ -260,10 +263,10 @@ impl<T: Number + std::ops::Div<Output = T>, const S: usize, const W: usize> Loop
             }
             let mut first = 0;
             while first < count {
-                let begin = first.min(count - BLOCK);
+                let begin = first.min(count - B);
                 // Every window's values once for each element of its row: comparing then needs no shuffles.
-                let m: [T; W] = std::array::from_fn(|i| maxima[at + begin..][..BLOCK][i / S]);
-                let g: [T; W] = std::array::from_fn(|i| gradient[at + begin..][..BLOCK][i / S]);
+                let m: [T; W] = std::array::from_fn(|i| maxima[at + begin..][..B][i / S]);
+                let g: [T; W] = std::array::from_fn(|i| gradient[at + begin..][..B][i / S]);
                 let mut equal = [T::ZERO; W];
                 for &place in &places {
                     let x = &x[place + from + begin * S..][..W];
@@ -282,7 +285,7 @@ impl<T: Number + std::ops::Div<Output = T>, const S: usize, const W: usize> Loop
                         out[i] = T::ZERO.add(if x[i] == m[i] { shares[i] } else { T::ZERO });
                     }
                 }
-                first += BLOCK;
+                first += B;
             }
             at += count;
         }
