@@ -4,7 +4,7 @@
 //! A program is a pure function of its seed and length; where one fails, shorter ones of the same seed are tried, and
 //! the shortest that fails is printed.
 
-use chainrule::differentiate::Unreached;
+use chainrule::differentiate::{Unreached, pull, pull_through};
 use chainrule::optimize::{PASSES, optimize_without};
 use chainrule::prelude::*;
 use chainrule::program::{Interpreted, Program, capture, interpret};
@@ -318,6 +318,7 @@ fn check(seed: u64, length: usize) -> Result<f64, String> {
     match seed % 4 {
         0 => batched(seed, length)?,
         1 => symmetric(seed, length)?,
+        3 => within(seed, length)?,
         _ => {}
     }
     // One seed in eight also with each pass off, by the reference.
@@ -366,6 +367,32 @@ fn symmetric(seed: u64, length: usize) -> Result<(), String> {
     };
     agree("⟨u, H v⟩ and ⟨v, H u⟩", &[inner(&u, &hvp(scalar, &x, &v))], &[inner(&v, &hvp(scalar, &x, &u))], 1e-8)
 }
+
+/// Cotangents at many values, found in one walk, are those that each has alone.
+fn within(seed: u64, length: usize) -> Result<(), String> {
+    let value = build(seed, length, &inputs(seed));
+    let (mut at, mut pending, mut seen) = (Vec::new(), vec![value.clone()], std::collections::HashSet::new());
+    while let Some(x) = pending.pop() {
+        if seen.insert((x.node().id(), x.output_index())) && x.dtype() == DType::F64 {
+            pending.extend(x.node().inputs().iter().cloned());
+            at.push(x);
+        }
+    }
+    let one = |at: &[Tensor], walk: Walk| walk(std::slice::from_ref(&value), &[Some(value.ones_like())], at);
+    let together = one(&at, pull_through);
+    for (x, together) in at.iter().zip(&together).step_by(1 + at.len() / 12) {
+        let alone = one(std::slice::from_ref(x), pull).remove(0);
+        let numbers = |x: &Option<Tensor>| x.as_ref().map_or(vec![], Tensor::to_vec::<f64>);
+        let (together, alone) = (numbers(together), numbers(&alone));
+        if together.len() != alone.len() {
+            return Err(format!("the cotangent at a {} is there in one walk alone", x.node().op().name()));
+        }
+        agree(&format!("the cotangent at a {}", x.node().op().name()), &together, &alone, 1e-9)?;
+    }
+    Ok(())
+}
+
+type Walk = fn(&[Tensor], &[Option<Tensor>], &[Tensor]) -> Vec<Option<Tensor>>;
 
 fn outcome(seed: u64, length: usize) -> Result<f64, String> {
     catch_unwind(AssertUnwindSafe(|| check(seed, length))).unwrap_or_else(|panic| {

@@ -24,7 +24,7 @@ use chainrule::program::{Program, capture};
 use chainrule::tensor::{CallKind, DType, Op, Tensor};
 use chainrule::tree::{self, Role, Tree};
 use differences::{Estimate, central, one_sided};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// How thoroughly to look.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct CheckOptions {
     pub directions: usize,
     /// The relative error that is still right.
     pub tolerance: f64,
-    /// Elements of a wrong parameter that are looked at one by one.
+    /// Elements of a wrong parameter that are looked at one by one; of one on a kink, a quarter of them.
     pub coordinates: usize,
     /// Dtypes whose gradients are held against f64.
     pub precisions: Vec<DType>,
@@ -125,7 +125,13 @@ struct Checker<'a> {
     value: f64,
     /// The gradient of each parameter in double precision.
     slopes: Vec<Vec<f64>>,
+    /// Which of [`WAYS`] was short enough last.
+    way: Cell<usize>,
 }
+
+/// Parts of the usual length of a difference: among many ReLUs a way of usual length crosses the kinks of some, and no
+/// difference over it is a derivative.
+const WAYS: [f64; 3] = [1.0, 1e-2, 1e-4];
 
 impl<'a> Checker<'a> {
     #[track_caller]
@@ -146,7 +152,7 @@ impl<'a> Checker<'a> {
         let results = eval_all(&fits(lift(&program, &doubles, Some(DType::F64))));
         let slopes = results[1..].iter().map(numbers).collect();
         let value = numbers(&results[0])[0];
-        Checker { options, program, forward, kinks, tangent, arguments, parameters, value, slopes }
+        Checker { options, program, forward, kinks, tangent, arguments, parameters, value, slopes, way: Cell::new(0) }
     }
 
     fn leaves(&self) -> Vec<LeafCheck> {
@@ -155,18 +161,44 @@ impl<'a> Checker<'a> {
         let base: Vec<Tensor> = self.arguments.iter().map(|x| converted(x, Some(DType::F64)).eval()).collect();
         let base = &base;
         let along = |place: usize, direction: &[f64], t: f64| -> f64 {
-            let moved: Vec<f64> = numbers(&base[place]).iter().zip(direction).map(|(x, d)| x + t * d).collect();
             let mut arguments = base.clone();
-            arguments[place] = Tensor::from_vec(moved, base[place].shape());
+            if t != 0.0 {
+                let moved: Vec<f64> = numbers(&base[place]).iter().zip(direction).map(|(x, d)| x + t * d).collect();
+                arguments[place] = Tensor::from_vec(moved, base[place].shape());
+            }
             match run.borrow_mut().run(arguments) {
                 Ok(results) => results[0].item::<f64>(),
                 Err(error) => panic!("check_gradients: {error}"),
             }
         };
-        (0..self.parameters.len()).map(|parameter| self.leaf(parameter, base, &along)).collect()
+        let at_zero = self.parameters.first().map_or(self.value, |&(_, place)| along(place, &[], 0.0));
+        let pushed = self
+            .tangent
+            .as_ref()
+            .map(|tangent| RefCell::new(compile(|leaves: &Vec<Tensor>| fits(lift(tangent, leaves, Some(DType::F64))))));
+        let forward = |place: usize, direction: &[f64]| -> Option<f64> {
+            let mut arguments = base.clone();
+            arguments.extend(self.parameters.iter().map(|&(_, other)| match other == place {
+                true => Tensor::from_vec(direction, base[other].shape()),
+                false => base[other].zeros_like(),
+            }));
+            match pushed.as_ref()?.borrow_mut().run(arguments) {
+                Ok(tangent) => Some(tangent[0].item::<f64>()),
+                Err(error) => panic!("check_gradients: {error}"),
+            }
+        };
+        let along = Along { value: &along, at_zero };
+        (0..self.parameters.len()).map(|parameter| self.leaf(parameter, base, &along, &forward)).collect()
     }
 
-    fn leaf(&self, parameter: usize, base: &[Tensor], along: &dyn Fn(usize, &[f64], f64) -> f64) -> LeafCheck {
+    /// One parameter, by the value along directions from here, and by forward mode's derivative along them.
+    fn leaf(
+        &self,
+        parameter: usize,
+        base: &[Tensor],
+        along: &Along<'_>,
+        forward: &dyn Fn(usize, &[f64]) -> Option<f64>,
+    ) -> LeafCheck {
         let (path, place) = &self.parameters[parameter];
         let slopes = &self.slopes[parameter];
         let mut worst: Option<Comparison> = None;
@@ -174,8 +206,9 @@ impl<'a> Checker<'a> {
         for draw in 0..self.options.directions.max(1) {
             let direction = random(base[*place].shape(), self.options.seed, parameter * 1000 + draw);
             let slope: f64 = direction.iter().zip(slopes).map(|(d, g)| d * g).sum();
-            modes = modes.max(self.mode_difference(*place, base, &direction, slope));
-            let compared = self.compare(slope, &scale(&base[*place]), |t| along(*place, &direction, t));
+            modes = modes.max(forward(*place, &direction).map_or(0.0, |tangent| self.mode_difference(tangent, slope)));
+            let compared =
+                self.compare(slope, scale(&base[*place]), along.at_zero, |t| (along.value)(*place, &direction, t));
             if worst.as_ref().is_none_or(|worst| compared.badness() > worst.badness()) {
                 worst = Some(compared);
             }
@@ -183,7 +216,8 @@ impl<'a> Checker<'a> {
         let worst = worst.expect("at least one direction");
         let coordinate = match worst.status {
             Status::Right => None,
-            _ => self.worst_coordinate(parameter, base, along),
+            Status::Kink => self.worst_coordinate(parameter, base, along, self.options.coordinates.div_ceil(4)),
+            _ => self.worst_coordinate(parameter, base, along, self.options.coordinates),
         };
         LeafCheck {
             path: path.clone(),
@@ -206,47 +240,40 @@ impl<'a> Checker<'a> {
     }
 
     /// Forward mode along a direction against the gradient's product with it, relative to the larger.
-    fn mode_difference(&self, place: usize, base: &[Tensor], direction: &[f64], slope: f64) -> f64 {
-        let Some(tangent) = &self.tangent else { return 0.0 };
-        let mut arguments = base.to_vec();
-        for (_, other) in &self.parameters {
-            let x = &base[*other];
-            arguments.push(match *other == place {
-                true => Tensor::from_vec(direction, x.shape()),
-                false => x.zeros_like(),
-            });
-        }
-        let forward = fits(lift(tangent, &arguments, Some(DType::F64)))[0].item::<f64>();
+    fn mode_difference(&self, forward: f64, slope: f64) -> f64 {
         let size = forward.abs().max(slope.abs()).max(1e-10 * (1.0 + self.value.abs()));
         (forward - slope).abs() / size
     }
 
-    /// One derivative against differences, over ever shorter ways where it seems wrong: among many ReLUs a way of usual length
-    /// crosses the kinks of some, and no difference over it is a derivative.
-    fn compare(&self, derived: f64, step: &f64, phi: impl Fn(f64) -> f64) -> Comparison {
-        let mut found = self.compare_over(derived, *step, &phi);
-        for shorter in [1e-2, 1e-4] {
+    /// One derivative against differences, over other ways where it seems wrong.
+    fn compare(&self, derived: f64, step: f64, at_zero: f64, phi: impl Fn(f64) -> f64) -> Comparison {
+        let first = self.way.get();
+        let mut found = self.compare_over(derived, step * WAYS[first], at_zero, &phi);
+        for way in (0..WAYS.len()).filter(|&way| way != first) {
             if found.status == Status::Wrong {
-                found = self.compare_over(derived, step * shorter, &phi);
+                found = self.compare_over(derived, step * WAYS[way], at_zero, &phi);
+                if found.status != Status::Wrong {
+                    self.way.set(way);
+                }
             }
         }
         found
     }
 
-    fn compare_over(&self, derived: f64, step: f64, phi: impl Fn(f64) -> f64) -> Comparison {
+    fn compare_over(&self, derived: f64, step: f64, at_zero: f64, phi: impl Fn(f64) -> f64) -> Comparison {
         let floor = 1e-9 * (1.0 + self.value.abs());
         let right = |numeric: Estimate, derived: f64| {
             let allowed =
                 self.options.tolerance * derived.abs().max(numeric.slope.abs()) + 10.0 * numeric.error + floor;
             (numeric.slope - derived).abs() <= allowed
         };
-        let numeric = central(&phi, step);
+        let numeric = central(&phi, at_zero, step);
         let both = Comparison { derived, numeric, sides: None, status: Status::Right };
         // A difference over both sides has the mean slope of a kink, which may be the derivative given.
         if self.kinks.is_empty() && right(numeric, derived) && numeric.error <= 1e-3 * (derived.abs() + floor) {
             return both;
         }
-        let (left, right_side) = (one_sided(&phi, -step), one_sided(&phi, step));
+        let (left, right_side) = (one_sided(&phi, at_zero, -step), one_sided(&phi, at_zero, step));
         let apart = (left.slope - right_side.slope).abs();
         let sides = Some((left.slope, right_side.slope));
         let noise = 10.0 * (left.error + right_side.error) + floor;
@@ -264,14 +291,15 @@ impl<'a> Checker<'a> {
         &self,
         parameter: usize,
         base: &[Tensor],
-        along: &dyn Fn(usize, &[f64], f64) -> f64,
+        along: &Along<'_>,
+        count: usize,
     ) -> Option<Coordinate> {
         let (_, place) = self.parameters[parameter];
         let slopes = &self.slopes[parameter];
         let mut order: Vec<usize> = (0..slopes.len()).collect();
         order.sort_by(|&a, &b| slopes[b].abs().total_cmp(&slopes[a].abs()));
-        let half = self.options.coordinates / 2;
-        if order.len() > self.options.coordinates {
+        let half = count.div_ceil(2);
+        if order.len() > count {
             let rest = order.split_off(half);
             let stride = (rest.len() / half.max(1)).max(1);
             order.extend(rest.into_iter().step_by(stride).take(half));
@@ -280,7 +308,7 @@ impl<'a> Checker<'a> {
         let compared = order.into_iter().map(|at| {
             let mut direction = vec![0.0; slopes.len()];
             direction[at] = 1.0;
-            (at, self.compare(slopes[at], &scale(x), |t| along(place, &direction, t)))
+            (at, self.compare(slopes[at], scale(x), along.at_zero, |t| (along.value)(place, &direction, t)))
         });
         let (at, worst) = compared.max_by(|a, b| a.1.badness().total_cmp(&b.1.badness()))?;
         Some(Coordinate {
@@ -292,6 +320,12 @@ impl<'a> Checker<'a> {
             right: worst.sides.map(|sides| Number(sides.1)),
         })
     }
+}
+
+/// The value from here along directions of a parameter.
+struct Along<'a> {
+    value: &'a dyn Fn(usize, &[f64], f64) -> f64,
+    at_zero: f64,
 }
 
 /// A derivative beside differences.

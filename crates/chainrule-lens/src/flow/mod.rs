@@ -22,7 +22,7 @@ pub use verdict::{Diagnosis, Finding};
 
 use crate::curvature::Curvature;
 use crate::place::{Number, Place, numbers};
-use chainrule::differentiate::{Unreached, gradient, pull, push};
+use chainrule::differentiate::{Unreached, gradient, pull, pull_through, push};
 use chainrule::execute::eval_all;
 use chainrule::tensor::{DType, Key, Op, Tensor};
 use chainrule::tree::{self, Role, Tree};
@@ -168,10 +168,11 @@ impl Observation {
             Err(error) => panic!("GradientFlow: {error}"),
         };
         let layers = layers(model, &value);
+        let arriving = arriving(&layers, &value);
         let mut asked = Asked::default();
         let observation = Observation {
             loss: asked.add(&value),
-            observed: (0..layers.len()).map(|i| ask_layer(&mut asked, options, &layers, i, &value)).collect(),
+            observed: (0..layers.len()).map(|i| ask_layer(&mut asked, options, &layers, i, &arriving[i])).collect(),
             parameters: ask_parameters(&mut asked, options, model, &slopes, &value),
             softmaxes: structure::softmaxes(&value)
                 .into_iter()
@@ -270,14 +271,27 @@ fn mean_square(x: &Tensor) -> Tensor {
     x.cast(DType::F64).square().mean(..)
 }
 
-fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usize, value: &Tensor) -> LayerPlaces {
+/// The gradient where a layer begins and where it ends, if there is one.
+struct Arriving {
+    input: Option<Tensor>,
+    output: Option<Tensor>,
+}
+
+/// What arrives at each layer, in one walk down from the loss.
+fn arriving(layers: &[Layer], value: &Tensor) -> Vec<Arriving> {
+    let float = |x: &Tensor| x.dtype().is_float();
+    let ends = layers.iter().flat_map(|layer| [&layer.input, &layer.output]);
+    let at: Vec<Tensor> = ends.filter(|x| float(x)).cloned().collect();
+    let mut found = pull_through(std::slice::from_ref(value), &[Some(value.ones_like())], &at).into_iter();
+    let mut next = |x: &Tensor| if float(x) { found.next().flatten() } else { None };
+    layers.iter().map(|layer| Arriving { input: next(&layer.input), output: next(&layer.output) }).collect()
+}
+
+fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usize, arriving: &Arriving) -> LayerPlaces {
     let layer = &layers[i];
     let z = layer.output.cast(DType::F64);
-    let one = value.ones_like();
-    let arrives =
-        |at: &Tensor| pull(std::slice::from_ref(value), &[Some(one.clone())], std::slice::from_ref(at)).remove(0);
-    let square = |x: Tensor| x.cast(DType::F64).square().sum(..);
-    let at_input = layer.previous.filter(|_| options.iterations == 0).and_then(|_| arrives(&layer.input));
+    let square = |x: &Tensor| x.cast(DType::F64).square().sum(..);
+    let at_input = arriving.input.as_ref().filter(|_| layer.previous.is_some() && options.iterations == 0);
     // What differs between examples: the spread of each unit over the first axis.
     let spread =
         if z.rank() > 1 { (&z - z.mean_keepdims(0)).square().mean(..) } else { mean_square(&(&z - z.mean(..))) };
@@ -287,25 +301,22 @@ fn ask_layer(asked: &mut Asked, options: &FlowOptions, layers: &[Layer], i: usiz
         rms: asked.add(&mean_square(&z)),
         spread: asked.add(&spread),
         input: [asked.add(&layer.input.cast(DType::F64).mean(..)), asked.add(&mean_square(&layer.input))],
-        gradient: arrives(&layer.output).map(|g| asked.add(&square(g))),
+        gradient: arriving.output.as_ref().map(|g| asked.add(&square(g))),
         below: at_input.map(|g| asked.add(&square(g))),
         slope: next.and_then(|next| ask_slope(asked, layer, &next.input)),
         gain: layer
             .previous
             .filter(|_| options.iterations > 0)
             .and_then(|p| ask_gain(asked, options, &layers[p].output, layer, i)),
-        time: layer.walk.and_then(|walk| ask_time(asked, value, &layer.input, walk.steps)),
+        time: layer.walk.and_then(|walk| ask_time(asked, arriving.input.as_ref()?, walk.steps)),
     }
 }
 
-/// What the gradient is at the first step of sequences, `[N, T, …]` or `[T, N, …]`, and what at the last.
-fn ask_time(asked: &mut Asked, value: &Tensor, input: &Tensor, steps: usize) -> Option<[usize; 2]> {
-    let axis = input.shape().iter().take(2).position(|&size| size == steps)?;
-    if input.rank() < 3 || steps < 2 || !input.dtype().is_float() {
-        return None;
-    }
-    let slope = pull(std::slice::from_ref(value), &[Some(value.ones_like())], std::slice::from_ref(input)).remove(0)?;
-    Some([0, steps - 1].map(|step| asked.add(&mean_square(&slope.narrow(axis as isize, step, 1)))))
+/// What the gradient of sequences, `[N, T, …]` or `[T, N, …]`, is at the first step, and what at the last.
+fn ask_time(asked: &mut Asked, slope: &Tensor, steps: usize) -> Option<[usize; 2]> {
+    let axis = slope.shape().iter().take(2).position(|&size| size == steps)?;
+    let told = slope.rank() >= 3 && steps >= 2;
+    told.then(|| [0, steps - 1].map(|step| asked.add(&mean_square(&slope.narrow(axis as isize, step, 1)))))
 }
 
 /// The slope of what follows a layer elementwise, from its output to the next layer's input.

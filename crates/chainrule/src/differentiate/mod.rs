@@ -557,6 +557,29 @@ pub fn pull(results: &[Tensor], cotangents: &[Option<Tensor>], at: &[Tensor]) ->
     reverse::pull(results, cotangents.to_vec(), at)
 }
 
+/// [`pull`] at many values of one computation together: what lies behind a value is seen through it, so that each has the
+/// cotangent it would have alone. One walk finds them all.
+///
+/// ```
+/// use chainrule::prelude::*;
+/// use chainrule::differentiate::pull_through;
+/// let x = Tensor::from([1.0, 2.0]);
+/// let h = x.square();
+/// let y = (&h * 3.0).sum(..);
+/// let found = pull_through(std::slice::from_ref(&y), &[Some(Tensor::from(1.0))], &[x, h]);
+/// assert_eq!(found[0].as_ref().unwrap().to_vec::<f64>(), [6.0, 12.0]);
+/// assert_eq!(found[1].as_ref().unwrap().to_vec::<f64>(), [3.0, 3.0]);
+/// ```
+///
+/// # Panics
+/// If there are not as many cotangents as results.
+#[track_caller]
+pub fn pull_through(results: &[Tensor], cotangents: &[Option<Tensor>], at: &[Tensor]) -> Vec<Option<Tensor>> {
+    let (given, wanted) = (cotangents.len(), results.len());
+    assert!(wanted == given, "pull_through: {given} cotangents for {wanted} results");
+    reverse::pull_through(results, cotangents.to_vec(), at)
+}
+
 /// Forward mode over an expression that is already there: the tangents of its results, from those of any of its values.
 ///
 /// ```

@@ -13,10 +13,16 @@ type Cotangent = Option<Tensor>;
 /// From a node, which of its operands matter, and the cotangents of its outputs, to those of its operands.
 type Rule<'a> = dyn Fn(&Arc<Node>, &[bool], &[Cotangent]) -> Vec<Cotangent> + 'a;
 
-/// The cotangents of leaves, from those of results.
-fn backward(results: &[Tensor], cotangents: Vec<Cotangent>, leaves: &[Tensor], rule: &Rule<'_>) -> Vec<Cotangent> {
+/// The cotangents of leaves, from those of results. What lies behind a leaf is seen `through` it, or not.
+fn backward(
+    results: &[Tensor],
+    cotangents: Vec<Cotangent>,
+    leaves: &[Tensor],
+    through: bool,
+    rule: &Rule<'_>,
+) -> Vec<Cotangent> {
     let oldest = leaves.iter().map(|leaf| leaf.node().id()).min().unwrap_or(u64::MAX);
-    let order = collect(results, leaves, oldest);
+    let order = collect(results, if through { &[] } else { leaves }, oldest);
     let mut active: KeyMap<()> = leaves.iter().map(Tensor::key).collect();
     for node in &order {
         if node.inputs().iter().any(|input| active.contains(input.key())) {
@@ -35,12 +41,16 @@ fn backward(results: &[Tensor], cotangents: Vec<Cotangent>, leaves: &[Tensor], r
     for (result, cotangent) in results.iter().zip(cotangents) {
         add(result.key(), cotangent, &mut known);
     }
-    let bound: KeyMap<()> = leaves.iter().map(Tensor::key).collect();
+    let wanted: KeyMap<()> = leaves.iter().map(Tensor::key).collect();
     for node in order.iter().rev() {
         let linear: Vec<bool> = node.inputs().iter().map(|input| active.contains(input.key())).collect();
         let own = |output: usize| (node.id(), output as u32);
         let cts: Vec<Cotangent> = (0..node.types().len())
-            .map(|output| if bound.contains(own(output)) { None } else { known.remove(own(output)) })
+            .map(|output| match (wanted.contains(own(output)), through) {
+                (false, _) => known.remove(own(output)),
+                (true, true) => known.get(own(output)).cloned(),
+                (true, false) => None,
+            })
             .collect();
         if !linear.contains(&true) || cts.iter().all(Option::is_none) {
             continue;
@@ -59,12 +69,18 @@ fn backward(results: &[Tensor], cotangents: Vec<Cotangent>, leaves: &[Tensor], r
 
 /// The cotangents of leaves through any expression.
 pub(super) fn pull(results: &[Tensor], cotangents: Vec<Cotangent>, leaves: &[Tensor]) -> Vec<Cotangent> {
-    backward(results, cotangents, leaves, &linearise_and_transpose)
+    backward(results, cotangents, leaves, false, &linearise_and_transpose)
+}
+
+/// The cotangents of any values, each with all that flows through the others.
+pub(super) fn pull_through(results: &[Tensor], cotangents: Vec<Cotangent>, at: &[Tensor]) -> Vec<Cotangent> {
+    backward(results, cotangents, at, true, &linearise_and_transpose)
 }
 
 /// The cotangents of leaves through an expression that is linear in them.
 pub(super) fn pull_linear(results: &[Tensor], cotangents: Vec<Cotangent>, leaves: &[Tensor]) -> Vec<Cotangent> {
-    backward(results, cotangents, leaves, &|node, linear, cotangents| transpose::transpose(node, linear, cotangents))
+    let rule = |node: &Arc<Node>, linear: &[bool], cts: &[Cotangent]| transpose::transpose(node, linear, cts);
+    backward(results, cotangents, leaves, false, &rule)
 }
 
 fn linearise_and_transpose(node: &Arc<Node>, linear: &[bool], cotangents: &[Cotangent]) -> Vec<Cotangent> {
@@ -88,6 +104,6 @@ fn linearise_and_transpose(node: &Arc<Node>, linear: &[bool], cotangents: &[Cota
             if local.op().name() == name { node.origin().derived(Derivation::Transpose, name) } else { local.origin() };
         origin.scope(|| transpose::transpose(local, linear, cts))
     };
-    let mut pulled = backward(&results, cotangents, &leaves, &rule).into_iter();
+    let mut pulled = backward(&results, cotangents, &leaves, false, &rule).into_iter();
     linear.iter().map(|&linear| if linear { pulled.next().expect("one a leaf") } else { None }).collect()
 }
