@@ -18,9 +18,12 @@ Examples:
 pub struct ExplainArgs {
     #[command(flatten)]
     looked: Looked,
-    /// Only this parameter
+    /// Only this parameter; may be given several times
     #[arg(long, value_name = "PATH")]
-    parameter: Option<String>,
+    parameter: Vec<String>,
+    /// All parameters, however many there are
+    #[arg(long, conflicts_with = "parameter")]
+    all: bool,
     /// Paths that are followed to a parameter, those with the longest cotangents first [default: 24 with --parameter, else 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     paths: Option<u32>,
@@ -28,6 +31,11 @@ pub struct ExplainArgs {
     #[arg(long = "as", value_name = "FORM", default_value = "text", conflicts_with = "json")]
     form: Written,
 }
+
+/// With more parameters than this, those at the ends stand for all unless one asks.
+const MANY: usize = 16;
+/// Parameters at either end.
+const ENDS: usize = 2;
 
 /// Forms of a derivation.
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -45,12 +53,14 @@ pub fn run(arguments: ExplainArgs) -> Outcome {
     let subject = Subject::open(&arguments.looked, USUAL)?;
     let named = tree::named_leaves(&subject.network).into_iter().filter(|leaf| leaf.1 == Role::Parameter);
     let known: Vec<String> = named.map(|leaf| leaf.0).collect();
-    if let Some(path) = arguments.parameter.as_ref().filter(|path| !known.contains(path)) {
+    if let Some(path) = arguments.parameter.iter().find(|path| !known.contains(path)) {
         return Err(Failure::input(format!("there is no parameter {path}\n  there are: {}", known.join(", "))));
     }
-    let usual = if arguments.parameter.is_some() { 24 } else { 3 };
+    let usual = if arguments.parameter.is_empty() { 3 } else { 24 };
     let paths = arguments.paths.map_or(usual, |paths| paths as usize);
-    let options = ExplainOptions { parameter: arguments.parameter, paths };
+    let chosen = arguments.parameter.is_empty() && !arguments.all && known.len() > MANY;
+    let parameters = if chosen { ends(&known) } else { arguments.parameter };
+    let options = ExplainOptions { parameters, paths };
     let derivation = explain_with(&options, |network| subject.loss(network), &subject.network);
     if let Some(path) = &arguments.looked.html {
         let mut page = subject.page(&arguments.looked, "Gradient");
@@ -71,5 +81,18 @@ pub fn run(arguments: ExplainArgs) -> Outcome {
         (false, Written::Text) => subject.print(derivation.to_string()),
         (false, Written::Latex) => outcome::print(&derivation.latex()),
         (false, Written::Html) => outcome::print(&derivation.html()),
+    }?;
+    if chosen {
+        outcome::tell(&format!(
+            "paths to {} of {} parameters, the first and the last; --parameter PATH for another, --all for all",
+            derivation.parameters.len(),
+            derivation.symbols.len(),
+        ));
     }
+    Ok(())
+}
+
+/// The parameters at either end of a deep network: to the last the paths are short, to the first they are whole.
+fn ends(known: &[String]) -> Vec<String> {
+    [&known[..ENDS], &known[known.len() - ENDS..]].concat()
 }

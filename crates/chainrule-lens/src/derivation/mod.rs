@@ -215,15 +215,15 @@ pub struct Factor {
 /// Which parameters, and how many ways to each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExplainOptions {
-    /// Only the parameter of this path.
-    pub parameter: Option<String>,
+    /// Only the parameters of these paths; none for all.
+    pub parameters: Vec<String>,
     /// At most so many paths to a parameter; what is left is stated as a remainder.
     pub paths: usize,
 }
 
 impl Default for ExplainOptions {
     fn default() -> ExplainOptions {
-        ExplainOptions { parameter: None, paths: 24 }
+        ExplainOptions { parameters: Vec::new(), paths: 24 }
     }
 }
 
@@ -272,7 +272,7 @@ pub fn explain_with<T: Tree>(options: &ExplainOptions, f: impl FnOnce(&T) -> Ten
     let ends: Vec<(Tensor, Symbol)> = leaves.iter().cloned().zip(symbols.iter().map(by)).collect();
     let backward = backward::equations(&graph, &names, &["1".to_owned()], &ends);
     let slopes = eval_all(&slopes);
-    let wanted = |symbol: &Symbol| options.parameter.as_ref().is_none_or(|path| *path == symbol.path);
+    let wanted = |symbol: &Symbol| options.parameters.is_empty() || options.parameters.contains(&symbol.path);
     let explained: Vec<(&Symbol, &Tensor, &Tensor)> = symbols
         .iter()
         .zip(leaves.iter().zip(&slopes))
