@@ -205,15 +205,23 @@ fn density(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     (0..PLACES).map(|place| (at(place), value(at(place)).max(floor))).collect()
 }
 
+/// A number and its error, where that is to be seen in the digits shown.
+fn uncertain(value: f64, error: f64) -> String {
+    match error > 1e-4 * value.abs() {
+        true => format!("{} ± {}", number(value), Number(format!("{error:.0e}").parse().unwrap_or(error))),
+        false => number(value),
+    }
+}
+
 /// The report as a page.
 fn page(mut page: Page, report: &Report, chart: &Chart) -> Page {
     let Sharpness { value, gradient_norm, largest, smallest, trace, along_gradient, .. } = &report.sharpness;
     let figures = [
         ("loss", number(*value)),
         ("length of the gradient", number(*gradient_norm)),
-        ("largest eigenvalue", format!("{} ± {:.0e}", number(largest.value), largest.residual)),
-        ("smallest eigenvalue", format!("{} ± {:.0e}", number(smallest.value), smallest.residual)),
-        ("trace", format!("{} ± {:.0e}", number(trace.mean), trace.standard_error)),
+        ("largest eigenvalue", uncertain(largest.value, largest.residual)),
+        ("smallest eigenvalue", uncertain(smallest.value, smallest.residual)),
+        ("trace", uncertain(trace.mean, trace.standard_error)),
         ("along the gradient", number(*along_gradient)),
         ("descent is stable below a rate of", maybe(report.sharpness.largest_stable_step.map(number))),
     ];
