@@ -145,3 +145,59 @@ fn gradients_of_rows_equal_the_reference() {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+/// Instructions that read or write a value of so many elements, moves aside.
+fn passes(program: &Program, elements: usize) -> usize {
+    let large = |value: &u32| program.ty(*value).numel() >= elements;
+    let moves = ["reshape", "broadcast", "permute", "slice"];
+    let works = program.instructions.iter().filter(|i| !moves.contains(&i.kind.name()));
+    works.filter(|i| i.inputs.iter().chain(&i.outputs).any(large)).count()
+}
+
+#[test]
+fn norms_over_planes_take_few_passes() {
+    // Axes of the norm, passes over the images forth and back at most.
+    let cases: [(&str, &[isize], usize); 3] =
+        [("batch norm", &[0, 2, 3], 4), ("instance norm", &[2, 3], 2), ("layer norm", &[1, 2, 3], 4)];
+    let mut wrong = Vec::new();
+    for (name, axes, most) in cases {
+        let step = |x: &[Tensor]| {
+            let loss = |x: &Vec<Tensor>| {
+                let [scale, shift] = [&x[1], &x[2]].map(|w| w.reshape([3, 1, 1]));
+                ((x[0].normalize(axes, 1e-5) * scale + shift).relu() * &x[3]).sum(..)
+            };
+            value_and_grad(loss, &x.to_vec()).1
+        };
+        let draw = |seed: u64, shape: &[usize]| (Key::new(seed).normal(shape, DType::F32) + 0.3).eval();
+        for shape in [[6, 3, 5, 6], [2, 3, 16, 18], [40, 3, 7, 7]] {
+            let x = [draw(1, &shape), draw(2, &[3]), draw(3, &[3]), draw(4, &shape)];
+            let whole = program(&step, &x);
+            let elements = shape.iter().product();
+            let count = |off: &[&str]| passes(&optimize_without(whole.clone(), off), elements);
+            let (got, without) = (count(&[]), count(&["fuse"]));
+            if got > most || without < 3 * most {
+                let program = optimize_without(whole, &[]);
+                wrong.push(format!("{name} of {shape:?}: {got} passes, {without} without\n{program}"));
+            }
+            let error = error(&step, &x);
+            if error > 1e-4 {
+                wrong.push(format!("{name} of {shape:?}: off by {error}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn rows_of_several_axes_are_read_in_any_layout() {
+    // Planes that lie the other way round, and a part of a larger operand.
+    let f = |x: &[Tensor]| {
+        let y = x[0].swap_axes(2, 3).exp();
+        vec![&y / y.sum_keepdims([2, 3]) * x[1].narrow(3, 1, 14)]
+    };
+    let draw = |seed: u64, shape: &[usize]| Key::new(seed).normal(shape, DType::F32).eval();
+    let x = [draw(5, &[3, 2, 14, 15]), draw(6, &[3, 2, 15, 16])];
+    let whole = optimize_without(program(&f, &x), &[]);
+    assert_eq!(passes(&whole, 3 * 2 * 14 * 15), 1, "{whole}");
+    assert!(error(&f, &x) < 1e-5);
+}

@@ -2,12 +2,13 @@
 //!
 //! Walking down the program, an operation joins the groups that its operands belong to, as long as nothing outside
 //! has read those groups: then the whole group can run where its last member stands. Numbers go into every group
-//! that uses them. A reduction along the last axis is a member too, and so is what is done with its results and their
-//! broadcast back over the rows (`program/rows.rs` has the rule): softmax and the norms are one pass each.
+//! that uses them. A reduction along the last axes is a member too, and so is what is done with its results and their
+//! broadcast back over the rows (`program/rows.rs` has the rule): softmax and the norms are one pass each. A reduction over
+//! examples and planes is taken apart into that of planes, which joins what makes them, and that of the few sums.
 
 use super::inside;
-use crate::program::{Instruction, Kind, Program, Value, is_member, is_row};
-use crate::tensor::{Op, Shape, Type};
+use crate::program::{Instruction, Kind, Program, Space, Value};
+use crate::tensor::{DType, Op, Type};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -17,11 +18,92 @@ const MEMBERS: usize = 256;
 /// many at a time, unless there are few in all.
 const ROW: std::ops::RangeInclusive<usize> = 16..=2048;
 const FEW: usize = 4096;
+/// Elements of what may wait for its reader: sums of planes, and what is made of them.
+const SMALL: usize = 1 << 14;
 
 pub(super) fn fuse(mut program: Program) -> Program {
     inside(&mut program, fuse);
+    let program = take_apart(program);
     let groups = Groups::of(&program, |_, _| false);
     rebuild(program, groups)
+}
+
+/// Reductions over the last axes and others, each as one of rows and one of what the rows gave. Sums of 16-bit floats stay
+/// whole: what is between the two would be rounded. The second and what is small and follows from it wait until they are
+/// needed: sums of one pass are all taken before one of them is read.
+fn take_apart(mut program: Program) -> Program {
+    let mut waiting = Waiting::default();
+    for instruction in std::mem::take(&mut program.instructions) {
+        if let Some([rows, rest]) = parts(&program, &instruction) {
+            let input = program.ty(instruction.inputs[0]);
+            let lead = input.shape.len() - along(&rows);
+            let between = program.add_value(Type { dtype: input.dtype, shape: input.shape[..lead].into() });
+            waiting.release(&instruction.inputs, &mut program.instructions);
+            program.instructions.push(Instruction { outputs: smallvec::smallvec![between], ..rows });
+            waiting.hold(Instruction { inputs: smallvec::smallvec![between], ..rest });
+            continue;
+        }
+        let small = |value: &Value| program.ty(*value).numel() <= SMALL;
+        let waits = is_move(&instruction) || instruction.inputs.iter().chain(&instruction.outputs).all(small);
+        if matches!(instruction.kind, Kind::Op(_)) && waits && waiting.has_any(&instruction.inputs) {
+            waiting.hold(instruction);
+        } else {
+            waiting.release(&instruction.inputs, &mut program.instructions);
+            program.instructions.push(instruction);
+        }
+    }
+    program.instructions.extend(waiting.all.into_iter().flatten());
+    program
+}
+
+/// A reduction as one of rows and one of what the rows give, if it is worth it.
+fn parts(program: &Program, instruction: &Instruction) -> Option<[Instruction; 2]> {
+    let Kind::Op(Op::Reduce(reduction, axes)) = &instruction.kind else { return None };
+    let ty = program.ty(instruction.inputs[0]);
+    let last = (0..ty.shape.len()).rev();
+    let across = axes.iter().rev().zip(last).take_while(|(axis, last)| **axis == *last).count();
+    let apart = across > 0 && across < axes.len() && matches!(ty.dtype, DType::F32 | DType::F64);
+    let (rest, rows) = axes.split_at(axes.len() - across);
+    let part =
+        |axes: &[usize]| Instruction { kind: Kind::Op(Op::Reduce(*reduction, axes.into())), ..instruction.clone() };
+    (apart && has_rows(&Space { shape: ty.shape.clone(), across })).then(|| [part(rows), part(rest)])
+}
+
+/// Instructions that are put off until one of their values is read.
+#[derive(Default)]
+struct Waiting {
+    all: Vec<Option<Instruction>>,
+    /// Which of them makes a value.
+    maker: FxHashMap<Value, usize>,
+}
+
+impl Waiting {
+    fn hold(&mut self, instruction: Instruction) {
+        instruction.outputs.iter().for_each(|&value| {
+            self.maker.insert(value, self.all.len());
+        });
+        self.all.push(Some(instruction));
+    }
+
+    fn has_any(&self, values: &[Value]) -> bool {
+        values.iter().any(|value| self.maker.contains_key(value))
+    }
+
+    /// Moves those that these values need, in their order.
+    fn release(&mut self, values: &[Value], to: &mut Vec<Instruction>) {
+        let mut needed: SmallVec<[usize; 8]> = SmallVec::new();
+        let mut pending: SmallVec<[Value; 8]> = values.into();
+        while let Some(value) = pending.pop() {
+            let Some(place) = self.maker.remove(&value) else { continue };
+            if let Some(instruction) = &self.all[place] {
+                pending.extend(instruction.inputs.iter().copied());
+                needed.push(place);
+            }
+        }
+        needed.sort_unstable();
+        needed.dedup();
+        to.extend(needed.into_iter().filter_map(|place| self.all[place].take()));
+    }
 }
 
 /// Fuses a fused program whose instructions have changed; bodies are as they were. Groups with 16-bit floats or with rows
@@ -77,8 +159,8 @@ struct Groups {
     /// For each instruction, the group it was put into, to be followed to its root.
     of: Vec<Option<usize>>,
     parent: Vec<usize>,
-    /// What each group works over.
-    space: Vec<Shape>,
+    /// What each group works over; its rows have no axes yet where nothing is done with rows.
+    space: Vec<Space>,
     /// Whether something outside has read the group.
     sealed: Vec<bool>,
     members: Vec<usize>,
@@ -110,14 +192,15 @@ impl Groups {
                 }
             }
             // All over one space: a group over rows alone is an outside operand of the one that has the rows.
-            if let Some(&widest) = joined.iter().max_by_key(|&&group| groups.space[group].len()) {
+            let size = |space: &Space| (space.shape.len(), space.across);
+            if let Some(&widest) = joined.iter().max_by_key(|&&group| size(&groups.space[group])) {
                 let space = groups.space[widest].clone();
-                joined.iter().for_each(|&group| groups.sealed[group] |= groups.space[group] != space);
+                joined.iter().for_each(|&group| groups.sealed[group] |= !agree(&groups.space[group], &space));
             }
             // Sealing one operand's group may seal another that had been joined: then it is an outside operand.
             joined.retain(|group| !groups.sealed[*group]);
-            let space = match joined.first() {
-                Some(&group) => Some(groups.space[group].clone()),
+            let space = match joined.iter().map(|&group| &groups.space[group]).max_by_key(|space| space.across) {
+                Some(space) => Some(Space { across: space.across.max(along(instruction)), ..space.clone() }),
                 None => starts(program, instruction).filter(|_| free),
             };
             if let Some(space) = space {
@@ -138,7 +221,7 @@ impl Groups {
         group
     }
 
-    fn join(&mut self, groups: &[usize], space: Shape) -> usize {
+    fn join(&mut self, groups: &[usize], space: Space) -> usize {
         let Some(&first) = groups.first() else {
             self.parent.push(self.parent.len());
             self.space.push(space);
@@ -147,6 +230,7 @@ impl Groups {
             return self.parent.len() - 1;
         };
         let first = self.root(first);
+        self.space[first] = space;
         for &other in &groups[1..] {
             let other = self.root(other);
             if other != first {
@@ -158,31 +242,47 @@ impl Groups {
     }
 }
 
+/// The axes that a reduction is along; 0 for what is none.
+fn along(instruction: &Instruction) -> usize {
+    match &instruction.kind {
+        Kind::Op(Op::Reduce(_, axes)) => axes.len(),
+        _ => 0,
+    }
+}
+
+/// Whether two groups can be one.
+fn agree(one: &Space, other: &Space) -> bool {
+    one.shape == other.shape && (one.across == other.across || one.across == 0 || other.across == 0)
+}
+
 /// Whether an instruction may be a member of a group over this space.
-fn joins(program: &Program, instruction: &Instruction, space: &Shape) -> bool {
+fn joins(program: &Program, instruction: &Instruction, space: &Space) -> bool {
+    let across = if space.across == 0 { along(instruction).max(1) } else { space.across };
+    let space = &Space { across, ..space.clone() };
     let Kind::Op(op) = &instruction.kind else { return false };
     let inputs: SmallVec<[&Type; 3]> = instruction.inputs.iter().map(|&value| program.ty(value)).collect();
     let output = program.ty(instruction.outputs[0]);
-    let by_rows = !(op.is_elementwise() && output.shape == *space);
+    let by_rows = !(op.is_elementwise() && output.shape == space.shape);
     let reducible = !matches!(op, Op::Reduce(..)) || inputs[0].dtype.is_float();
-    is_member(op, &inputs, output, space) && (!by_rows || has_rows(space)) && reducible
+    space.takes(op, &inputs, output) && (!by_rows || has_rows(space)) && reducible
 }
 
 /// Whether the rows of a space are worth a pass of their own.
-fn has_rows(space: &Shape) -> bool {
-    let row = space.last().copied().unwrap_or(0);
-    row > 1 && (ROW.contains(&row) || space.iter().product::<usize>() <= FEW)
+fn has_rows(space: &Space) -> bool {
+    let row = space.row();
+    row > 1 && (ROW.contains(&row) || space.shape.iter().product::<usize>() <= FEW)
 }
 
 /// The space of the group that an instruction founds, if it can.
-fn starts(program: &Program, instruction: &Instruction) -> Option<Shape> {
-    let space = match &instruction.kind {
+fn starts(program: &Program, instruction: &Instruction) -> Option<Space> {
+    let shape = match &instruction.kind {
         Kind::Op(Op::Constant(..)) => return None,
         Kind::Op(Op::Reduce(..)) => &program.ty(instruction.inputs[0]).shape,
         Kind::Op(op) if op.is_elementwise() => &program.ty(instruction.outputs[0]).shape,
         _ => return None,
     };
-    joins(program, instruction, space).then(|| space.clone())
+    let space = Space { shape: shape.clone(), across: along(instruction) };
+    joins(program, instruction, &space).then_some(space)
 }
 
 /// Moves of rows cost nothing outside a group.
@@ -259,7 +359,7 @@ impl Context<'_> {
     }
 
     /// One instruction for a group of members.
-    fn fused(&self, group: &[usize], space: &Shape) -> Instruction {
+    fn fused(&self, group: &[usize], space: &Space) -> Instruction {
         let mut body = Program { name: "fused".into(), ..Default::default() };
         let mut inner: FxHashMap<Value, Value> = FxHashMap::default();
         let mut inputs: SmallVec<[Value; 3]> = SmallVec::new();
@@ -272,7 +372,7 @@ impl Context<'_> {
                     continue;
                 }
                 let ty = self.types[value as usize].clone();
-                debug_assert!(ty.shape == *space || is_row(&ty.shape, space), "members work over one space");
+                debug_assert!(ty.shape == space.shape || space.has_row(&ty.shape), "members work over one space");
                 let local = body.add_value(ty);
                 inner.insert(value, local);
                 match self.number(value) {

@@ -5,7 +5,7 @@
 //! forward pass writes its result and nothing else.
 
 use super::{clean, inside};
-use crate::program::{Instruction, Kind, Program, Value, space};
+use crate::program::{Instruction, Kind, Program, Space, Value};
 use crate::tensor::{Binary, Op, Shape, Unary};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -32,7 +32,7 @@ pub(super) fn recompute(mut program: Program) -> Program {
     let mut values = Values::of(&program);
     for position in 0..program.instructions.len() {
         let Kind::Fused(body) = &program.instructions[position].kind else { continue };
-        let space = space(body);
+        let space = Space::of(body).shape;
         if space.iter().product::<usize>() < LEAST {
             continue;
         }

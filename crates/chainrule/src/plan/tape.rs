@@ -1,6 +1,6 @@
 //! From a fused body to a tape of the vector machine.
 
-use crate::program::{Kind, Program, Value, space};
+use crate::program::{Kind, Program, Space, Value};
 use crate::tensor::{DType, Op, Scalar as Number};
 use chainrule_kernels::element::Scalar;
 use chainrule_kernels::tape::{Instruction, Tape};
@@ -31,10 +31,10 @@ pub(super) fn instruction(op: &Op, registers: &[usize]) -> Instruction {
 pub(super) fn compile(body: &Program) -> Tape {
     let mut registers: FxHashMap<Value, usize> = FxHashMap::default();
     let mut instructions = Vec::with_capacity(body.inputs.len() + body.instructions.len());
-    let space = space(body);
+    let shape = Space::of(body).shape;
     for (input, (_, value)) in body.inputs.iter().enumerate() {
         registers.insert(*value, instructions.len());
-        instructions.push(match body.ty(*value).shape == space {
+        instructions.push(match body.ty(*value).shape == shape {
             true => Instruction::Load { input },
             false => Instruction::LoadRow { input },
         });

@@ -13,7 +13,7 @@ mod verify;
 
 pub use capture::{CaptureError, capture};
 pub use reference::{Interpreted, Numbers, interpret};
-pub(crate) use rows::{is_member, is_row, space};
+pub(crate) use rows::Space;
 
 use crate::tensor::{Op, Origin, ScanDims, Type, Windows};
 use smallvec::SmallVec;

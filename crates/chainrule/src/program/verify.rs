@@ -96,11 +96,11 @@ impl Kind {
             Kind::Known(_, body) => body_takes(body, &owned(inputs)).map(|()| gives(body)),
             Kind::Fused(body) => {
                 body_takes(body, &owned(inputs))?;
-                let space = super::space(body);
+                let space = super::Space::of(body);
                 let member = |instruction: &Instruction| match &instruction.kind {
                     Kind::Op(op) => {
                         let inputs: Vec<&Type> = instruction.inputs.iter().map(|&value| body.ty(value)).collect();
-                        super::is_member(op, &inputs, body.ty(instruction.outputs[0]), &space)
+                        space.takes(op, &inputs, body.ty(instruction.outputs[0]))
                     }
                     _ => false,
                 };
