@@ -123,13 +123,13 @@ fn operation(dice: &mut Dice, values: &[Tensor]) -> Tensor {
             let axis = dice.axis(&x);
             match dice.below(9) {
                 0 => x.sum(axis),
-                6 if x.rank() > 1 => x.sum([0, -1]),
-                7 if x.rank() > 1 => &x - x.sum_keepdims([-2, -1]),
                 1 if x.size(axis) > 0 => x.mean_keepdims(axis),
                 2 if x.size(axis) > 0 => x.max(axis),
                 3 if x.size(axis) > 0 => x.min_keepdims(axis),
                 4 => x.tanh().prod(axis),
                 5 => x.square().sum_keepdims(axis),
+                6 if x.rank() > 1 => x.sum([0, -1]),
+                7 if x.rank() > 1 => &x - x.sum_keepdims([-2, -1]),
                 _ => x.sum(..),
             }
         }

@@ -61,6 +61,11 @@ pub fn run(arguments: ExplainArgs) -> Outcome {
     let chosen = arguments.parameter.is_empty() && !arguments.all && known.len() > MANY;
     let parameters = if chosen { ends(&known) } else { arguments.parameter };
     let options = ExplainOptions { parameters, paths };
+    let note = format!(
+        "paths to {} of {} parameters, the first and the last; --parameter PATH for another, --all for all",
+        2 * ENDS,
+        known.len(),
+    );
     let derivation = explain_with(&options, |network| subject.loss(network), &subject.network);
     if let Some(path) = &arguments.looked.html {
         let mut page = subject.page(&arguments.looked, "Gradient");
@@ -70,6 +75,9 @@ pub fn run(arguments: ExplainArgs) -> Outcome {
             vec![symbol.symbol.clone(), symbol.path.clone(), shape(&symbol.shape)]
         };
         page.table(&["symbol", "parameter", "shape"], &derivation.symbols.iter().map(row).collect::<Vec<_>>());
+        if chosen {
+            page.words(&note);
+        }
         page.raw(&derivation.html());
         page.raw("<details><summary>LaTeX</summary>");
         page.lines(&derivation.latex());
@@ -83,11 +91,7 @@ pub fn run(arguments: ExplainArgs) -> Outcome {
         (false, Written::Html) => outcome::print(&derivation.html()),
     }?;
     if chosen {
-        outcome::tell(&format!(
-            "paths to {} of {} parameters, the first and the last; --parameter PATH for another, --all for all",
-            derivation.parameters.len(),
-            derivation.symbols.len(),
-        ));
+        outcome::tell(&note);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 use super::tape;
 use super::{Kernel, Plan, PlanOptions, layout};
 use crate::program::{Instruction, Kind, Known, Program, Space, Value};
-use crate::tensor::{ConvDims, DType, DotDims, Op, Origin, Shape, Storage, Type};
+use crate::tensor::{ConvDims, DType, DotDims, Op, Origin, Storage, Type};
 use chainrule_kernels::ConvSpec;
 use chainrule_kernels::buffer::Buffer;
 use chainrule_kernels::tape::{Instruction as TapeInstruction, Tape};
@@ -148,11 +148,9 @@ impl Lowering<'_> {
     /// An operand of a fused body with one axis where its rows have several.
     fn by_rows(&mut self, value: Stored, space: &Space, origin: Origin) -> Stored {
         match space.lead() {
-            Some(lead) if space.across > 1 => match value.layout.shape() == &space.shape[..] {
-                true => self.reshape(value, &by_rows(space), origin),
-                false => self.reshape(value, lead, origin),
-            },
-            _ => value,
+            _ if space.across == 1 => value,
+            Some(lead) if value.layout.shape() != &space.shape[..] => self.reshape(value, lead, origin),
+            _ => self.reshape(value, &space.by_rows(), origin),
         }
     }
 
@@ -190,8 +188,8 @@ impl Lowering<'_> {
             Kind::Fused(body) => {
                 let space = Space::of(body);
                 let inputs = inputs.into_iter().map(|input| self.by_rows(input, &space, origin)).collect();
-                let space = by_rows(&space);
-                let kernel = Kernel::Tape { tape: Box::new(tape::compile(body)), space, in_place: SmallVec::new() };
+                let (tape, space) = (Box::new(tape::compile(body)), space.by_rows());
+                let kernel = Kernel::Tape { tape, space, in_place: SmallVec::new() };
                 self.draft(kernel, inputs, &types, origin)
             }
             Kind::Known(Known::MaxPoolGradient(windows), _) => {
@@ -313,14 +311,6 @@ impl Lowering<'_> {
             }
             self.lowered.results.push(ty);
         }
-    }
-}
-
-/// The shape of a space with one axis for the row.
-fn by_rows(space: &Space) -> Shape {
-    match space.lead() {
-        Some(lead) if space.across > 1 => lead.iter().copied().chain([space.row()]).collect(),
-        _ => space.shape.clone(),
     }
 }
 

@@ -36,6 +36,14 @@ impl Space {
         self.shape[self.shape.len().saturating_sub(self.across)..].iter().product()
     }
 
+    /// The shape with one axis for the row.
+    pub fn by_rows(&self) -> Shape {
+        match self.lead() {
+            Some(lead) if self.across > 1 => lead.iter().copied().chain([self.row()]).collect(),
+            _ => self.shape.clone(),
+        }
+    }
+
     /// Whether a shape has one element for each row.
     pub fn has_row(&self, shape: &[usize]) -> bool {
         let ends = |rest: &[usize]| rest.is_empty() || rest.len() == self.across && rest.iter().all(|&size| size == 1);
